@@ -1,0 +1,106 @@
+"""Input as people have it (DataFrames, lists, integers) as arrays of one dtype, or an error.
+
+Only host code comes here: values are concrete, so every check can look at them.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jreg import checks
+from jreg.typing import ArrayLike
+
+
+def precision(dtype: Any) -> AbstractContextManager:
+    """A scope in which JAX computes in `dtype`, whatever the x64 flag says."""
+    return jax.enable_x64(True) if np.dtype(dtype) == np.float64 else nullcontext()
+
+
+def read_matrix(X: ArrayLike, names: Any = None) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """X (n_samples, n_features) as finite float32 or float64, and the feature names.
+
+    Names are those given, or the columns of a DataFrame, or None. Raises TypeError or ValueError
+    that names the columns or rows at fault.
+    """
+    checks.refuse_sparse("X", X)
+    columns = getattr(X, "columns", None)
+    if columns is not None:
+        columns = [str(name) for name in columns]
+        _refuse_non_numeric(X)
+    array = _floating("X", X)
+    checks.matrix("X", array)
+    if not np.isfinite(array).all():
+        rows, cols = np.nonzero(~np.isfinite(array))
+        where = str(columns[cols[0]]) if columns else str(cols[0])
+        raise ValueError(
+            f"X must be finite; {len(rows)} of its entries are NaN or infinite, the first in "
+            f"row {rows[0]}, column {where}. Drop or impute them first."
+        )
+    chosen = columns if names is None else [str(name) for name in names]
+    if chosen is not None and len(chosen) != array.shape[1]:
+        raise ValueError(
+            f"feature_names must have {array.shape[1]} entries, one per column; got {len(chosen)}"
+        )
+    return array, None if chosen is None else tuple(chosen)
+
+
+def read_vector(name: str, v: ArrayLike, n_samples: int, dtype: Any) -> np.ndarray:
+    """A finite vector (n_samples,) in `dtype`."""
+    checks.refuse_sparse(name, v)
+    array = _floating(name, v)
+    checks.vector(name, array, n_samples)
+    if not np.isfinite(array).all():
+        row = int(np.nonzero(~np.isfinite(array))[0][0])
+        raise ValueError(f"{name} must be finite; the first NaN or infinite entry is in row {row}")
+    return array.astype(dtype)
+
+
+def read_weight(weight: ArrayLike, n_samples: int, dtype: Any) -> np.ndarray:
+    """Sample weights (n_samples,), at least 0 and not all 0."""
+    array = read_vector("sample_weight", weight, n_samples, dtype)
+    checks.number("sample_weight", array, low=0)
+    if not (array > 0).any():
+        raise ValueError("sample_weight must have a positive entry; all are 0")
+    return array
+
+
+def _floating(name: str, value: ArrayLike) -> np.ndarray:
+    """Integers and booleans become float64, half precision float32; anything else is refused."""
+    # a view: JAX may remember the very array in float32, from a jit where x64 was off
+    array = np.asarray(value).view()
+    if array.dtype == object:
+        try:  # extension types have missing values of their own
+            missing = {"na_value": np.nan} if hasattr(value, "isna") else {}
+            array = value.to_numpy(float, **missing) if missing else array.astype(float)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name} must hold numbers; {error}") from error
+    if array.dtype.kind in "biu":
+        from_jax = isinstance(value, jax.Array)
+        return array.astype(jnp.result_type(float) if from_jax else np.float64)
+    if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize == 2:
+        return array.astype(np.float32)
+    raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+
+
+def _refuse_non_numeric(frame: Any) -> None:
+    """Columns of text or categories cannot be guessed at: name them."""
+    kinds = [(str(name), dtype) for name, dtype in zip(frame.columns, frame.dtypes, strict=True)]
+    wrong = [f"{name} ({dtype})" for name, dtype in kinds if not _is_numeric(dtype)]
+    if wrong:
+        raise TypeError(
+            f"X has columns that are not numbers: {', '.join(wrong[:5])}"
+            f"{', ...' * (len(wrong) > 5)}. Encode them first, as pandas.get_dummies does."
+        )
+
+
+def _is_numeric(dtype: Any) -> bool:
+    kind = getattr(dtype, "kind", None)  # NumPy and pandas extension dtypes
+    if kind is not None:
+        return kind in "biuf"
+    is_numeric = getattr(dtype, "is_numeric", None)  # polars
+    return bool(is_numeric()) if callable(is_numeric) else True

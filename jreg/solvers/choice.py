@@ -1,0 +1,60 @@
+"""Which solver fits a problem, and which one `solve` takes when none is named."""
+
+from typing import Any
+
+from jreg.problem import LinearProblem
+from jreg.solvers.coordinate_descent import CoordinateDescent
+from jreg.solvers.fista import FISTA
+from jreg.solvers.prox_newton import ProxNewton
+from jreg.typing import Solver
+
+SOLVERS: tuple[Any, ...] = (ProxNewton, FISTA, CoordinateDescent)
+
+_MEANING = {
+    "prox": "a penalty with a proximal operator",
+    "linear": "a LinearProblem",
+    "separable": "a separable penalty",
+    "smoothness": "a loss whose gradient is Lipschitz",
+}
+
+
+def default_solver(problem: Any, penalty: Any) -> Solver:
+    """The rule behind `solver=None`.
+
+    `ProxNewton` for a linear problem under a separable penalty while a p x p matrix is cheap: up to
+    1000 features for a quadratic loss; else up to 500 features and 1e6 entries of X (it forms the
+    scaled columns at each step). `FISTA` for everything else.
+    """
+    if {"linear", "separable"} <= _provided(problem, penalty):
+        n, p = problem.X.shape
+        if p <= 1000 if problem.loss.quadratic else p <= 500 and n * p <= 1_000_000:
+            return ProxNewton()
+    return FISTA()
+
+
+def check_needs(solver: Any, problem: Any, penalty: Any) -> None:
+    """Raise TypeError naming what is missing and which solvers would do."""
+    if isinstance(solver, type) or not isinstance(solver, Solver):
+        raise TypeError(
+            f"solver must be one of {', '.join(s.__name__ + '()' for s in SOLVERS)} or follow "
+            f"jreg.typing.Solver; got {solver!r}"
+        )
+    provided = _provided(problem, penalty)
+    missing = [need for need in solver.needs if need not in provided]
+    if missing:
+        others = [s.__name__ for s in SOLVERS if set(s.needs) <= provided]
+        raise TypeError(
+            f"{type(solver).__name__} needs {' and '.join(_MEANING[m] for m in missing)}; for this "
+            f"problem and penalty use {' or '.join(others) if others else 'another penalty'}"
+        )
+
+
+def _provided(problem: Any, penalty: Any) -> set[str]:
+    provided = {"prox"}
+    if penalty.separable:
+        provided.add("separable")
+    if isinstance(problem, LinearProblem):
+        provided.add("linear")
+        if problem.loss.smoothness is not None:
+            provided.add("smoothness")
+    return provided

@@ -1,0 +1,216 @@
+"""`solve`: one problem, one penalty, one certified solution, by the one outer loop."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jreg import checks, tree
+from jreg.certificates import (
+    Certificate,
+    certify,
+    certify_smooth,
+    gradient_scale,
+    null_model,
+    on_coef,
+)
+from jreg.problem import Linear, LinearProblem, Problem
+from jreg.solvers.choice import check_needs, default_solver
+from jreg.status import Status
+from jreg.typing import Array, Penalty, PyTree, Scalar, Solver
+
+
+@tree.dataclass
+class Solution:
+    """What a solver found, and how good it is.
+
+    params: like the start, in original units. value: the objective there. gap: duality gap over the
+    null model's objective, NaN where there is no dual. residual: largest KKT distance over the
+    size of the null model's gradient. num_steps: steps taken. status: a `Status`, as an integer.
+    """
+
+    params: PyTree
+    value: Array
+    gap: Array
+    residual: Array
+    num_steps: Array
+    status: Array
+
+
+def solve(
+    problem: Problem | LinearProblem | Callable[..., Array],
+    penalty: Penalty,
+    params: PyTree | None = None,
+    *args: Any,
+    solver: Solver | None = None,
+    tol: Scalar | None = None,
+    max_steps: int | None = None,
+) -> Solution:
+    """Minimise `problem + penalty` to a certificate of `tol`.
+
+    Args:
+      problem: a `LinearProblem`, a `Problem`, or a function `fun(params, *args)` (compiled once
+        per function object: pass data through args).
+      penalty: a member of `jreg.penalties`; on a linear problem it applies to coef only.
+      params: the start. Optional for a linear problem (default: the null model), needed otherwise.
+      solver: `FISTA()`, `CoordinateDescent()`, `ProxNewton()`; None chooses (`default_solver`).
+      tol: bound of the relative duality gap, or of the KKT residual where there is no dual.
+        None: 1e-6 in float64, 1e-4 in float32.
+      max_steps: limit of steps; None is the solver's own.
+
+    Returns a `Solution`. It never raises for numbers met on the way: look at `status`. Raises
+    ValueError or TypeError for shapes, dtypes, concrete out-of-range numbers, a tol below the
+    dtype's reach, or a solver that does not fit.
+
+    The dtype is that of the data. Works under jit and vmap: `jax.vmap(lambda lam: solve(problem,
+    L1(lam)))(lams)`; finished lanes wait unchanged for the slowest.
+
+    >>> from jreg import L1
+    >>> solution = solve(lambda w: jnp.sum((w - 2.0) ** 2), L1(1.0), jnp.zeros(2))
+    >>> solution.params
+    Array([1.5, 1.5], dtype=float32)
+    """
+    if isinstance(problem, LinearProblem | Problem):
+        if args:
+            raise TypeError(f"args belong to a function; {type(problem).__name__} has its own data")
+    elif callable(problem):
+        problem = Problem(problem, args)
+    else:
+        raise TypeError(
+            "problem must be a LinearProblem, a Problem or a function of the parameters; "
+            f"got {type(problem).__name__}"
+        )
+    problem, penalty, params = check_inputs(problem, penalty, params)
+    solver = default_solver(problem, penalty) if solver is None else solver
+    check_needs(solver, problem, penalty)
+    checks.number("max_steps", max_steps, low=0)
+    dtype = tree.dtype((problem.X,) if isinstance(problem, LinearProblem) else params)
+    tol = jnp.asarray(checks.tolerance(tol, dtype), dtype)
+    limit = jnp.asarray(solver.max_steps if max_steps is None else max_steps, jnp.int32)
+    return _solve(problem, penalty, params, tree.cast(solver, dtype), tol, limit)
+
+
+def check_inputs(
+    problem: Problem | LinearProblem, penalty: Penalty, params: PyTree | None
+) -> tuple[Any, Any, Any]:
+    """Shapes, dtypes and concrete ranges at the door; everything cast to the data's dtype."""
+    if isinstance(penalty, type) or not isinstance(penalty, Penalty):
+        raise TypeError(f"penalty must be a member of jreg.penalties; got {penalty!r}")
+    if isinstance(problem, LinearProblem):
+        problem = problem.checked()
+        dtype, n_features = problem.X.dtype, problem.X.shape[1]
+        if params is not None:
+            coef, intercept = params
+            if jnp.shape(coef) != (n_features,) or jnp.shape(intercept) != ():
+                raise ValueError(
+                    f"params must be Linear(coef ({n_features},), intercept ()); got shapes "
+                    f"{jnp.shape(coef)} and {jnp.shape(intercept)}"
+                )
+            params = tree.cast(Linear(coef, intercept), dtype)
+    else:
+        if params is None:
+            raise ValueError("solve needs params to start from when problem is a function")
+        params = jax.tree.map(lambda leaf: checks.floating("params", leaf), params)
+        if not jax.tree.leaves(params):
+            raise ValueError("params has no arrays")
+        dtype = tree.dtype(params)
+    checks.ranges(penalty)
+    return problem, tree.cast(penalty, dtype), params
+
+
+@jax.jit
+def _solve(
+    problem: Any, penalty: Any, params: PyTree | None, solver: Any, tol: Array, limit: Array
+) -> Solution:
+    if isinstance(problem, LinearProblem):
+        centred = problem.centred()
+        null = null_model(centred, penalty)
+        start = null.params if params is None else centred.from_original(params)
+        found = iterate(
+            solver,
+            centred,
+            penalty,
+            start,
+            lambda w: certify(centred, penalty, w, null),
+            tol,
+            limit,
+        )
+        return dataclasses.replace(found, params=centred.to_original(found.params))
+    scale = gradient_scale(problem, params)
+    return iterate(
+        solver,
+        problem,
+        penalty,
+        params,
+        lambda w: certify_smooth(problem, penalty, w, scale),
+        tol,
+        limit,
+    )
+
+
+def iterate(
+    solver: Any,
+    problem: Any,
+    penalty: Any,
+    params: PyTree,
+    certificate: Callable[[PyTree], Certificate],
+    tol: Array,
+    limit: Array,
+) -> Solution:
+    """Steps of `solver` until the certificate is within tol, or a reason to stop. Pure.
+
+    A certificate is taken at the start and after every `solver.check_every` steps.
+    """
+    problem = solver.prepare(problem)
+    penalty = on_coef(problem, penalty)
+    eps = jnp.finfo(tol.dtype).eps
+
+    def status(found: Certificate, steps: Array, still: Array) -> Array:
+        """The first reason that holds; -1 to go on."""
+        # a start may lie outside the penalty's domain: infinite is then not the end
+        started = steps > 0
+        broken = jnp.isnan(found.value) | jnp.isnan(found.residual)
+        broken = broken | (started & (jnp.isinf(found.value) | jnp.isinf(found.residual)))
+        near = found.error <= jnp.sqrt(eps)
+        rules: list[tuple[Array, Status]] = [
+            (broken, Status.NOT_FINITE),
+            (found.error <= tol, Status.CONVERGED),
+            ((still >= 2) & near, Status.AT_PRECISION),
+            (still >= 2, Status.NO_DESCENT),
+            (steps >= limit, Status.MAX_STEPS),
+        ]
+        code = jnp.asarray(_RUNNING)
+        for holds, value in reversed(rules):
+            code = jnp.where(holds, int(value), code)
+        return code.astype(jnp.int32)
+
+    def advance(carry: tuple) -> tuple:
+        params, state, _, steps, still, _, count = carry
+        new, state = jax.lax.fori_loop(
+            0, count, lambda _, ps: solver.update(problem, penalty, *ps), (params, state)
+        )
+        found = certificate(new)
+        measured = (found.value, found.gap, found.residual)
+        steps = steps + count
+        moved = tree.largest(tree.subtract(new, params)) > 4 * eps * tree.largest(new)
+        still = jnp.where(moved | (count == 0), 0, still + 1)
+        count = jnp.minimum(solver.check_every, limit - steps)
+        return new, state, measured, steps, still, status(found, steps, still), count
+
+    def unfinished(carry: tuple) -> Array:
+        return carry[5] == _RUNNING
+
+    zero = jnp.zeros((), jnp.int32)
+    state = solver.init(problem, penalty, params)
+    nothing = (jnp.full((), jnp.nan, tol.dtype),) * 3
+    # the first turn takes no step, so that the certificate is compiled once
+    carry = (params, state, nothing, zero, zero, jnp.full_like(zero, _RUNNING), zero)
+    params, _, (value, gap, residual), steps, _, code, _ = jax.lax.while_loop(
+        unfinished, advance, carry
+    )
+    return Solution(params, value, gap, residual, steps, code)
+
+
+_RUNNING = -1
