@@ -82,8 +82,9 @@ class Ridge:
         """`sum_j u_j^2 / (2 s_j)`; an unpenalised entry gives 0 at u = 0 and inf elsewhere."""
 
         def entry(u: Array, s: Array) -> Array:
-            size = jnp.abs(u)
-            return jnp.where(jnp.isinf(s), 0, 0.5 * size * strength.ratio_or_limit(size, s))
+            flat = s == 0
+            smooth = 0.5 * u * (u / jnp.where(flat, 1, s))  # no square: it may overflow
+            return jnp.where(flat, jnp.where(u == 0, 0, jnp.inf), smooth)
 
         u = tree.floating(u)
         return tree.total(entry, u, self._strengths(u))
