@@ -8,11 +8,29 @@ minimise over (coef, intercept)
 `path` is the one call for data; `sweep` and `solve` are pure functions to jit, vmap and compose.
 """
 
-from jreg import losses, penalties, plots, prox, solvers
+from jreg import linalg, losses, norms, penalties, plots, projections, prox, solvers
 from jreg.conventions import convert_lam
-from jreg.losses import Logistic, Squared
+from jreg.losses import Cox, Gamma, Logistic, Multinomial, Poisson, Squared
 from jreg.path import Path, lam_grid, path, sweep
-from jreg.penalties import L1, ElasticNet, Ridge
+from jreg.penalties import (
+    L0,
+    L1,
+    MCP,
+    SCAD,
+    SLOPE,
+    Box,
+    ElasticNet,
+    FusedLasso,
+    GroupLasso,
+    Groups,
+    NonNegative,
+    Nuclear,
+    Ridge,
+    SparseGroupLasso,
+    TotalVariation,
+    by_path,
+    kernels_only,
+)
 from jreg.problem import Linear, LinearProblem, Problem
 from jreg.solvers import FISTA, CoordinateDescent, ProxNewton, Solution, default_solver, solve
 from jreg.status import Status
@@ -21,26 +39,47 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FISTA",
+    "L0",
     "L1",
+    "MCP",
+    "SCAD",
+    "SLOPE",
+    "Box",
     "CoordinateDescent",
+    "Cox",
     "ElasticNet",
+    "FusedLasso",
+    "Gamma",
+    "GroupLasso",
+    "Groups",
     "Linear",
     "LinearProblem",
     "Logistic",
+    "Multinomial",
+    "NonNegative",
+    "Nuclear",
     "Path",
+    "Poisson",
     "Problem",
     "ProxNewton",
     "Ridge",
     "Solution",
+    "SparseGroupLasso",
     "Squared",
     "Status",
+    "TotalVariation",
+    "by_path",
     "convert_lam",
     "default_solver",
+    "kernels_only",
     "lam_grid",
+    "linalg",
     "losses",
+    "norms",
     "path",
     "penalties",
     "plots",
+    "projections",
     "prox",
     "solve",
     "solvers",

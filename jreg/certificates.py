@@ -9,9 +9,14 @@ u (one number per sample, mean zero under an intercept, orthogonal to unpenalise
 Both lines are Fenchel-Young terms, each at least 0. The dual point is the loss's gradient, made
 feasible and scaled (Fercoq, Gramfort and Salmon 2015, section 2). The gap is reported relative to
 the objective of the null model (intercept and unpenalised columns only), and the KKT residual
-relative to the null model's gradient, so both are free of the units of X and y.
+relative to the null model's gradient, so both are free of the units of X and y. Objectives of
+null models are counted from the saturated model, where a loss has one that is not 0.
+
+There is no gap (NaN) where the penalty is not convex or has neither conjugate nor polar, or the
+loss is known as a mean only; the residual then decides.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,17 +25,19 @@ from jax.scipy.sparse.linalg import cg
 
 from jreg import tree
 from jreg.linalg import dot, safe_reciprocal
+from jreg.losses import means
+from jreg.losses.means import like_rows
 from jreg.problem import CentredProblem, Linear, OnCoef
-from jreg.typing import Array, PyTree
+from jreg.typing import Array, PyTree, has
 
 
 class NullModel(NamedTuple):
     """The fit without penalised columns, to which certificates are relative."""
 
     params: Linear
-    dual: Array  # the loss's gradient in eta there, (n_samples,)
-    gradient: Array  # Z' S dual, (n_features,)
-    value: Array  # the objective there
+    dual: Array  # the loss's gradient in eta there, like eta (for a mean loss its derivative)
+    gradient: Array  # Z' S dual, like theta
+    value: Array  # the objective there, above the saturated model's
     gradient_scale: Array  # largest |gradient| over the features that may enter
     dual_scale: Array  # root mean square of dual
     curvature: Array  # bound of the curvature along each feature, (n_features,)
@@ -52,15 +59,14 @@ class Certificate(NamedTuple):
 
 def null_model(problem: CentredProblem, penalty: Any) -> NullModel:
     """Fit the intercept and the columns of weight 0 by Newton's method with step halving."""
-    theta = jnp.zeros_like(problem.mean)
-    free = penalty.unpenalized(theta)
+    params = problem.zero()
+    free = penalty.unpenalized(params.coef)
     curvature = problem.column_curvature()
 
     def move(state: tuple) -> tuple:
         params, eta, value, _, k = state
         gradient = _restrict(problem, free, problem.residual(eta))
-        h = problem.weight * problem.loss.curvature(eta, problem.y)
-        d = _newton_direction(problem, h, gradient, free, curvature)
+        d = _newton_direction(problem, _curvature_at(problem, eta), gradient, free, curvature)
         d_eta = _image_of(problem, free, d)
         decrement = -tree.total(jnp.multiply, gradient, d)
 
@@ -74,29 +80,35 @@ def null_model(problem: CentredProblem, penalty: Any) -> NullModel:
 
     def unfinished(state: tuple) -> Array:
         value, decrement, k = state[2:]
-        return (decrement > jnp.finfo(value.dtype).eps * jnp.abs(value)) & (k < 50)
+        limit = 50 if problem.loss.strictly_convex else 500
+        return (decrement > jnp.finfo(value.dtype).eps * jnp.abs(value)) & (k < limit)
 
-    params = Linear(theta, jnp.zeros((), theta.dtype))
+    if problem.fit_intercept:
+        params = params._replace(intercept=_first_intercept(problem))
     eta = problem.image(params)
-    start = (params, eta, problem.value(eta), jnp.full((), jnp.inf, theta.dtype), 0)
-    if free is None and not problem.fit_intercept:
-        params, eta, value = start[:3]
-    else:
-        params, eta, value, _, _ = jax.lax.while_loop(unfinished, move, start)
+    start = (params, eta, problem.value(eta), jnp.full((), jnp.inf, eta.dtype), 0)
+    if free is not None or problem.fit_intercept:
+        params, eta, *_ = jax.lax.while_loop(unfinished, move, start)
 
-    dual = problem.loss.gradient(eta, problem.y)
-    # what rounding alone leaves of a response that the null model fits exactly
-    rounding = 8 * jnp.finfo(eta.dtype).eps * jnp.maximum(jnp.abs(eta), jnp.abs(problem.y))
-    dual = jnp.where(jnp.abs(dual) <= rounding, 0, dual)
-    gradient = problem.transposed_times(problem.weight * dual)
-    candidates = penalty.at(0.0).kkt_distance(jnp.zeros_like(theta), gradient)
+    if has(problem.loss, "mean"):
+        dual = problem.residual(eta)
+        gradient = problem.transposed_times(dual)
+    else:
+        dual = problem.loss.gradient(eta, problem.y)
+        dual = jnp.where(jnp.abs(dual) <= _rounding(problem, eta), 0, dual)
+        gradient = problem.transposed_times(like_rows(problem.weight, dual) * dual)
+    value = 0.5 * means.mean_deviance(problem.loss, eta, problem.y, problem.weight)
+    # entries that may enter; a constraint has no strength to take away, so all of them may
+    zero = jnp.zeros_like(gradient)
+    candidates = penalty.at(0.0).kkt_distance(zero, gradient)
+    size = tree.largest(jnp.where(jnp.isinf(candidates), jnp.abs(gradient), candidates))
     return NullModel(
         params=params,
         dual=dual,
         gradient=gradient,
         value=jnp.where(jnp.any(dual != 0), value, 0),
-        gradient_scale=tree.largest(candidates),
-        dual_scale=jnp.sqrt(jnp.sum(problem.weight * dual**2)),
+        gradient_scale=jnp.where(size > 0, size, tree.largest(gradient)),
+        dual_scale=jnp.sqrt(jnp.sum(like_rows(problem.weight, dual) * dual**2)),
         curvature=curvature,
     )
 
@@ -104,23 +116,24 @@ def null_model(problem: CentredProblem, penalty: Any) -> NullModel:
 def certify(problem: CentredProblem, penalty: Any, params: Linear, null: NullModel) -> Certificate:
     """Value, gap and KKT residual of (theta, b): one product with X and one with its transpose."""
     eta = problem.image(params)
-    gradient_in_eta = problem.loss.gradient(eta, problem.y)
     free = penalty.unpenalized(params.coef)
-    dual = _feasible(problem, free, gradient_in_eta, null.curvature)
-    both = jnp.stack([problem.weight * gradient_in_eta, problem.weight * dual])
-    gradient, z = jax.vmap(problem.transposed_times)(both)
+    slopes = problem.residual(eta)
+    if _has_dual(problem.loss, penalty):
+        dual = _feasible(problem, free, problem.loss.gradient(eta, problem.y), null.curvature)
+        both = jnp.stack([slopes, like_rows(problem.weight, dual) * dual])
+        gradient, z = jax.vmap(problem.transposed_times)(both)
+        gap = _best_gap(problem, penalty, params, eta, dual, z, free, null)
+        gap = _ratio(jnp.maximum(gap, 0), null.value)
+        gap = jnp.where(jnp.isfinite(null.value), gap, jnp.nan)
+    else:
+        gradient = problem.transposed_times(slopes)
+        gap = jnp.full((), jnp.nan, gradient.dtype)
 
     kkt = tree.largest(penalty.kkt_distance(params.coef, gradient))
     residual = _ratio(kkt, null.gradient_scale)
     if problem.fit_intercept:
-        slope = jnp.abs(jnp.sum(both[0]))
+        slope = tree.largest(jnp.sum(slopes, axis=0))
         residual = jnp.maximum(residual, _ratio(slope, null.dual_scale))
-
-    if free is None:
-        gap = _gap(problem, penalty, params, eta, dual, z)
-    else:
-        gap = _blended_gap(problem, penalty, params, eta, dual, z, free, null)
-    gap = _ratio(jnp.maximum(gap, 0), null.value)
     value = problem.value(eta) + penalty.value(params.coef)
     return Certificate(value, jnp.where(jnp.isfinite(gap), gap, jnp.nan), residual, gradient)
 
@@ -147,6 +160,28 @@ def on_coef(problem: Any, penalty: Any) -> Any:
     return OnCoef(penalty) if isinstance(problem, CentredProblem) else penalty
 
 
+def _has_dual(loss: Any, penalty: Any) -> bool:
+    """Whether a duality gap is known."""
+    known = has(penalty, "polar") or has(penalty, "conjugate")
+    return penalty.convex and known and has(loss, "fenchel_young")
+
+
+def _best_gap(
+    problem: CentredProblem,
+    penalty: Any,
+    params: Linear,
+    eta: Array,
+    dual: Array,
+    z: Array,
+    free: Array | None,
+    null: NullModel,
+) -> Array:
+    """The gap at the dual point, which a projection may have pushed out of the loss's domain."""
+    if free is None and (eta.ndim == 1 or not problem.fit_intercept):
+        return _gap(problem, penalty, params, eta, dual, z)
+    return _blended_gap(problem, penalty, params, eta, dual, z, free, null)
+
+
 def _gap(
     problem: CentredProblem,
     penalty: Any,
@@ -159,14 +194,18 @@ def _gap(
     and, if the penalty is not homogeneous, the dual itself. inf where neither is feasible."""
 
     def at(c: Array, conjugate: Array) -> Array:
-        data = jnp.sum(problem.weight * problem.loss.fenchel_young(eta, problem.y, c * dual))
-        return data + penalty.value(params.coef) + conjugate + c * dot(z, params.coef)
+        terms = problem.loss.fenchel_young(eta, problem.y, c * dual)
+        data = jnp.sum(problem.weight * jnp.where(problem.weight == 0, 0, terms))
+        slope = c * dot(z.ravel(), params.coef.ravel())
+        return data + penalty.value(params.coef) + conjugate + slope
 
-    polar = penalty.polar(z)
-    scaled = at(1 / jnp.maximum(polar, 1), jnp.zeros_like(polar))
-    gap = jnp.where(jnp.isfinite(polar), scaled, jnp.inf)
-    if not penalty.homogeneous:
-        unscaled = at(jnp.ones_like(polar), penalty.conjugate(-z))
+    gap = jnp.full((), jnp.inf, eta.dtype)
+    if has(penalty, "polar"):
+        polar = penalty.polar(z)
+        scaled = at(1 / jnp.maximum(polar, 1), jnp.zeros_like(polar))
+        gap = jnp.where(jnp.isfinite(polar), scaled, jnp.inf)
+    if has(penalty, "conjugate") and not (penalty.homogeneous and has(penalty, "polar")):
+        unscaled = at(jnp.ones_like(gap), penalty.conjugate(-z))
         gap = jnp.minimum(gap, jnp.where(jnp.isnan(unscaled), jnp.inf, unscaled))
     return gap
 
@@ -178,20 +217,22 @@ def _blended_gap(
     eta: Array,
     dual: Array,
     z: Array,
-    free: Array,
+    free: Array | None,
     null: NullModel,
 ) -> Array:
-    """The gap with unpenalised columns, inf where the projection on them failed.
+    """The gap with unpenalised columns or several intercepts, inf where the projection failed.
 
     Projection may push the dual out of the loss's domain; the null model's dual lies inside it and
     is feasible, so a little of it brings the point back.
     """
-    rounding = 256 * jnp.finfo(z.dtype).eps * jnp.sqrt(null.curvature)
+    rounding = 256 * jnp.finfo(z.dtype).eps * like_rows(jnp.sqrt(null.curvature), z)
 
     def at(share: Array) -> Array:
         blend = (1 - share) * dual + share * null.dual
         z_blend = (1 - share) * z + share * null.gradient
-        size = jnp.sqrt(jnp.sum(problem.weight * blend**2))
+        if free is None:
+            return _gap(problem, penalty, params, eta, blend, z_blend)
+        size = jnp.sqrt(jnp.sum(like_rows(problem.weight, blend) * blend**2))
         feasible = jnp.all(jnp.where(free, jnp.abs(z_blend) <= rounding * size, True))
         z_blend = jnp.where(free, 0, z_blend)
         gap = _gap(problem, penalty, params, eta, blend, z_blend)
@@ -203,11 +244,14 @@ def _blended_gap(
 def _feasible(problem: CentredProblem, free: Array | None, dual: Array, curvature: Array) -> Array:
     """A dual point near `dual` that is orthogonal to the intercept and to unpenalised columns."""
     if free is not None:
-        gradient = _restrict(problem, free, problem.weight * dual)
-        d = _newton_direction(problem, problem.weight, gradient, free, curvature)
+        weight = like_rows(problem.weight, dual)
+        gradient = _restrict(problem, free, weight * dual)
+        d = _newton_direction(problem, lambda v: weight * v, gradient, free, curvature)
         return dual + _image_of(problem, free, d)
     if not problem.fit_intercept:
         return dual
+    if dual.ndim == 2:
+        return dual - dot(problem.weight, dual)[None]
     # scale the heavier sign down: stays inside any domain that is a product of intervals around 0
     up = jnp.sum(problem.weight * jnp.maximum(dual, 0))
     down = jnp.sum(problem.weight * jnp.maximum(-dual, 0))
@@ -216,40 +260,90 @@ def _feasible(problem: CentredProblem, free: Array | None, dual: Array, curvatur
     return dual * jnp.where(side > 0, level * safe_reciprocal(side), 1)
 
 
+def _first_intercept(problem: CentredProblem) -> Array:
+    """Where Newton's method for the null model starts."""
+    loss, eta = problem.loss, problem.offset
+    if has(loss, "shift"):
+        return loss.shift(means.present(eta, problem.weight), problem.y, problem.weight)
+    if not loss.strictly_convex:
+        return _best_constant(problem)
+    return jnp.zeros(problem.outputs, eta.dtype)
+
+
+def _best_constant(problem: CentredProblem) -> Array:
+    """The best intercept alone, by bisection: where the curvature may be 0, Newton may stall."""
+
+    def slope(b: Array) -> Array:
+        return jnp.sum(problem.residual(problem.offset + b))
+
+    def outside(b: Array) -> Array:  # the slope rises; at most the range of floating point
+        return (slope(-b) > 0) | (slope(b) < 0)
+
+    one = jnp.ones((), problem.offset.dtype)
+    reach = jax.lax.while_loop(lambda b: outside(b) & (b < 1e30), lambda b: 2 * b, one)
+
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = 0.5 * (low + high)
+        left = slope(middle) >= 0
+        return jnp.where(left, low, middle), jnp.where(left, middle, high)
+
+    low, high = jax.lax.fori_loop(0, 100, halve, (-reach, reach))
+    return jnp.where(jnp.isnan(slope(high)), jnp.nan, 0.5 * (low + high))
+
+
+def _curvature_at(problem: CentredProblem, eta: Array) -> Callable[[Array], Array]:
+    """Second derivative of F in eta as a function, or the smoothness where that may vanish."""
+    if problem.loss.strictly_convex:
+        return lambda d: problem.curvature_times(eta, d)
+    return lambda d: problem.loss.smoothness * like_rows(problem.weight, d) * d
+
+
+def _rounding(problem: CentredProblem, eta: Array) -> Array:
+    """What rounding alone leaves of a response that the null model fits exactly."""
+    if problem.loss.translates or (problem.loss.smoothness is not None and eta.ndim == 1):
+        size = jnp.maximum(jnp.abs(eta), jnp.abs(problem.y))
+    else:
+        size = (1 + jnp.abs(eta)) * problem.loss.curvature(eta, problem.y)
+    return 8 * jnp.finfo(eta.dtype).eps * size
+
+
 def _newton_direction(
     problem: CentredProblem,
-    h: Array,
+    curvature: Callable[[Array], Array],
     gradient: Linear,
     free: Array | None,
     columns: Array,
 ) -> Linear:
-    """Minimiser of <gradient, d> + 1/2 sum_i h_i (Z d)_i^2 over intercept and free columns, by
-    conjugate gradients on the normal equations (one step for the intercept alone)."""
-    if free is None:
-        return Linear(
-            jnp.zeros_like(problem.mean), -gradient.intercept * safe_reciprocal(jnp.sum(h))
-        )
+    """Minimiser of <gradient, d> + 1/2 <Z d, curvature(Z d)> over intercepts and free columns, by
+    conjugate gradients on the normal equations (one step for a lone intercept)."""
+    if free is None and problem.outputs == ():
+        total = jnp.sum(curvature(jnp.ones_like(problem.offset)))
+        return Linear(jnp.zeros_like(problem.mean), -gradient.intercept * safe_reciprocal(total))
 
     def product(d: Linear) -> Linear:
-        inside = _restrict(problem, free, h * _image_of(problem, free, d))
-        outside = jnp.where(free, 0, d.coef)  # identity elsewhere keeps the system definite
-        return Linear(inside.coef + outside, inside.intercept)
+        inside = _restrict(problem, free, curvature(_image_of(problem, free, d)))
+        # the identity elsewhere keeps the system definite
+        outside = d.coef if free is None else jnp.where(free, 0, d.coef)
+        intercept = inside.intercept if problem.fit_intercept else d.intercept
+        return Linear(inside.coef + outside, intercept)
 
-    diagonal = jnp.where(free & (columns > 0), columns, 1)
+    rows = like_rows(columns, gradient.coef)
+    diagonal = 1 if free is None else jnp.where(free & (rows > 0), rows, 1)
 
     def precondition(d: Linear) -> Linear:
         return Linear(d.coef / diagonal, d.intercept)
 
     right = jax.tree.map(jnp.negative, gradient)
-    tol = 4 * jnp.finfo(h.dtype).eps
+    tol = 4 * jnp.finfo(columns.dtype).eps
     return cg(product, right, tol=tol, maxiter=200, M=precondition)[0]
 
 
 def _restrict(problem: CentredProblem, free: Array | None, r: Array) -> Linear:
     """`(Z' r, sum r)` with 0 for what is not in the null model."""
-    total = jnp.where(problem.fit_intercept, jnp.sum(r), 0)
+    total = jnp.where(problem.fit_intercept, jnp.sum(r, axis=0), 0)
     if free is None:
-        return Linear(jnp.zeros_like(problem.mean), total)
+        return problem.zero()._replace(intercept=total)
     return Linear(jnp.where(free, problem.transposed_times(r), 0), total)
 
 
@@ -257,8 +351,8 @@ def _image_of(problem: CentredProblem, free: Array | None, d: Linear) -> Array:
     """`Z d + b` over the columns of the null model."""
     intercept = jnp.where(problem.fit_intercept, d.intercept, 0)
     if free is None:
-        return jnp.broadcast_to(intercept, problem.weight.shape)
-    return problem.times(jnp.where(free, d.coef, 0)) + intercept
+        return jnp.broadcast_to(intercept, problem.offset.shape)
+    return problem.times(jnp.where(free, d.coef, 0)) + intercept[None]
 
 
 def _ratio(a: Array, b: Array) -> Array:

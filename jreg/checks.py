@@ -38,6 +38,18 @@ def concrete_number(name: str, value: Any, *, low: float, high: float = np.inf) 
     number(name, value, low=low, high=high)
 
 
+def ordered(low_name: str, low: Any, high_name: str, high: Any) -> None:
+    """Concrete numbers or arrays with low <= high entry by entry; anything else passes."""
+    kinds = (float, int, np.ndarray, np.number)
+    if not (isinstance(low, kinds) and isinstance(high, kinds)):
+        return
+    low, high = np.asarray(low), np.asarray(high)
+    if low.dtype.kind in "fiu" and high.dtype.kind in "fiu" and not np.all(low <= high):
+        raise ValueError(
+            f"{low_name} must be at most {high_name}; got {_show(low)} and {_show(high)}"
+        )
+
+
 def ranges(member: Any) -> None:
     """Every hyper-parameter of a penalty within the interval that `member.ranges` gives it."""
     for name, (low, high) in member.ranges.items():

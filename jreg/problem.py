@@ -21,12 +21,14 @@ import numpy as np
 
 from jreg import checks, linalg, tree
 from jreg.linalg import dot
-from jreg.losses import Squared
-from jreg.typing import Array, ArrayLike, Loss, PyTree
+from jreg.losses import Squared, means
+from jreg.losses.means import like_rows
+from jreg.typing import Array, ArrayLike, Loss, MeanLoss, PyTree, has
 
 
 class Linear(NamedTuple):
-    """Parameters of a linear model: coef (n_features,) and a scalar intercept."""
+    """Parameters of a linear model: coef (n_features,) and a scalar intercept, or for several
+    outputs coef (n_features, n_outputs) and intercept (n_outputs,)."""
 
     coef: ArrayLike
     intercept: ArrayLike
@@ -77,10 +79,11 @@ class LinearProblem:
 
     Args:
       X: (n_samples, n_features) array.
-      y: (n_samples,) response in the domain of the loss.
+      y: (n_samples,) response in the domain of the loss; (n_samples, n_outputs) for several
+        responses under `Squared`, (n_samples, 2 or 3) for `Cox`.
       loss: a member of `jreg.losses`.
       sample_weight: (n_samples,) frequencies up to scale; weight 0 is an absent row. None: equal.
-      offset: (n_samples,) known part of the linear predictor. None: 0.
+      offset: known part of the linear predictor, (n_samples,) or (n_samples, n_outputs). None: 0.
       fit_intercept: whether the (never penalised) intercept is free, else it is 0.
       standardize: whether the penalty sees `scale * coef`, scale being the weighted 1/n standard
         deviation of each column; a constant column then has coefficient 0.
@@ -100,37 +103,55 @@ class LinearProblem:
         """The problem with arrays of one floating dtype, or an error that says what is wrong."""
         X = checks.floating("X", self.X)
         checks.matrix("X", X)
-        if isinstance(self.loss, type) or not isinstance(self.loss, Loss):
+        if isinstance(self.loss, type) or not isinstance(self.loss, Loss | MeanLoss):
             raise TypeError(f"loss must be a member of jreg.losses; got {self.loss!r}")
+        n_samples = X.shape[0]
+        checks.refuse_sparse("y", self.y)
+        outputs = self.outputs(n_samples)
 
-        def column(name: str, value: ArrayLike, default: float = 0) -> Array:
+        def column(name: str, value: ArrayLike, default: float, shape: tuple[int, ...]) -> Array:
             if value is None:
-                return jnp.full(X.shape[0], default, X.dtype)
+                return jnp.full(shape, default, X.dtype)
             checks.refuse_sparse(name, value)
-            checks.vector(name, value, X.shape[0])
+            if len(shape) == 1:
+                checks.vector(name, value, n_samples)
+            elif np.shape(value) != shape:
+                raise ValueError(
+                    f"{name} must have shape (n_samples, n_outputs) = {shape}; "
+                    f"got {np.shape(value)}"
+                )
             return checks.floating(name, value).astype(X.dtype)
 
-        y = column("y", self.y)
-        weight = column("sample_weight", self.sample_weight, 1)
-        offset = column("offset", self.offset)
+        y = checks.floating("y", self.y).astype(X.dtype)
+        weight = column("sample_weight", self.sample_weight, 1, (n_samples,))
+        offset = column("offset", self.offset, 0, (n_samples, *outputs))
         if not checks.is_traced(y, weight):
             self._check_response(np.asarray(y), np.asarray(weight))
-        return dataclasses.replace(self, X=X, y=y, sample_weight=weight, offset=offset)
+        loss = tree.cast(self.loss, X.dtype)
+        return dataclasses.replace(self, X=X, y=y, loss=loss, sample_weight=weight, offset=offset)
+
+    def outputs(self, n_samples: int) -> tuple[int, ...]:
+        """The shape of one row of eta: (), or (n_outputs,). ValueError if y does not fit."""
+        shape = np.shape(self.y)
+        found: tuple[int, ...] | None = () if shape[1:] == () else None
+        if has(self.loss, "outputs"):
+            found = self.loss.outputs(shape[1:])
+        if found is not None and shape[:1] == (n_samples,):
+            return found
+        if has(self.loss, "pointwise"):  # y is a vector, as a rule
+            checks.vector("y", self.y, n_samples)
+        raise ValueError(f"y must have n_samples = {n_samples} rows; got shape {shape}")
 
     def _check_response(self, y: np.ndarray, weight: np.ndarray) -> None:
         """Weights are frequencies; the rows present lie in the loss's domain and, under an
-        intercept, hold more than one class (or it would run off to infinity)."""
+        intercept, do not make it run off to infinity."""
         checks.number("sample_weight", weight, low=0)
         present = y[weight > 0]
-        if present.size == 0:
+        if present.shape[0] == 0:
             raise ValueError("sample_weight must have a positive entry; all are 0")
         self.loss.check(present)
-        classes = hasattr(self.loss, "classify") and self.fit_intercept
-        if classes and np.unique(present).size < 2:
-            raise ValueError(
-                f"y has a single class ({present[0]:g}), so the best intercept is infinite; "
-                "give both classes, or fit_intercept=False"
-            )
+        if self.fit_intercept and has(self.loss, "check_intercept"):
+            self.loss.check_intercept(present)
 
     def centred(self) -> "CentredProblem":
         """The form that solvers work on; call it on a `checked` problem."""
@@ -144,14 +165,16 @@ class LinearProblem:
             scale = deviation
         else:  # under an intercept a constant column is a second intercept: leave it out
             scale = jnp.where(self.fit_intercept & (deviation == 0), 0, jnp.ones_like(mean))
-        y = jnp.where(weight == 0, 0, self.y)  # an absent row may hold anything
-        y = jnp.where(self.loss.in_domain(self.y) | (weight == 0), y, jnp.nan)
-        level = jnp.zeros((), X.dtype)
+        absent = like_rows(weight == 0, self.y)  # such a row may hold anything: take another's y
+        y = jnp.where(absent, self.y[jnp.argmax(weight)][None], self.y)
+        y = jnp.where(self.loss.in_domain(y), y, jnp.nan)
+        level = jnp.zeros(offset.shape[1:], X.dtype)
         if self.loss.translates:  # work near 0, where floating point is dense
-            y, offset = jnp.where(weight == 0, 0, linalg.difference(y, offset)), jnp.zeros_like(y)
+            y, offset = jnp.where(absent, 0, linalg.difference(y, offset)), jnp.zeros_like(y)
             if self.fit_intercept:
                 level = dot(weight, y)
                 y = linalg.difference(y, jnp.broadcast_to(level, y.shape))
+        y = means.prepare(self.loss, y)
         return CentredProblem(
             X=X,
             y=y,
@@ -171,11 +194,12 @@ class CentredProblem:
 
     weight sums to 1; a column with scale 0 takes no part; level is what was taken from y (its mean,
     for losses of eta - y, which take in the offset too); gram is Z' S Z once a solver that wants it
-    has asked (quadratic losses only).
+    has asked (quadratic losses only). With several outputs theta is (n_features, n_outputs), b and
+    level are (n_outputs,), eta and offset (n_samples, n_outputs).
     """
 
     X: Array
-    y: Array
+    y: Any
     weight: Array
     offset: Array
     level: Array
@@ -185,40 +209,60 @@ class CentredProblem:
     gram: Array | None = None
     fit_intercept: bool = tree.static(default=True)
 
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The shape of one row of eta."""
+        return self.offset.shape[1:]
+
+    def zero(self) -> Linear:
+        """Parameters that are all 0."""
+        p, dtype = self.mean.shape[0], self.mean.dtype
+        return Linear(jnp.zeros((p, *self.outputs), dtype), jnp.zeros(self.outputs, dtype))
+
     def times(self, theta: Array) -> Array:
-        """`Z theta`, (n_samples,)."""
-        coef = theta * linalg.safe_reciprocal(self.scale)
-        return dot(self.X, coef) - dot(self.mean, coef)
+        """`Z theta`, like eta."""
+        coef = theta * like_rows(linalg.safe_reciprocal(self.scale), theta)
+        return dot(self.X, coef) - dot(self.mean, coef)[None]
 
     def transposed_times(self, r: Array) -> Array:
-        """`Z' r`, (n_features,)."""
-        return (dot(r, self.X) - self.mean * jnp.sum(r)) * linalg.safe_reciprocal(self.scale)
+        """`Z' r`, like theta; r like eta."""
+        mean = like_rows(self.mean, r) * jnp.sum(r, axis=0)[None]
+        return (dot(r.T, self.X).T - mean) * like_rows(linalg.safe_reciprocal(self.scale), r)
 
     def image(self, params: Linear) -> Array:
         """The linear predictor eta."""
-        return self.times(params.coef) + params.intercept + self.offset
+        return self.times(params.coef) + params.intercept[None] + self.offset
 
     def value(self, image: Array) -> Array:
         """Weighted mean loss."""
-        return jnp.sum(self.weight * self.loss.pointwise(image, self.y))
+        return means.mean(self.loss, image, self.y, self.weight)
 
     def residual(self, image: Array) -> Array:
         """Derivative of the mean loss in eta, sample by sample: weight * loss'."""
-        return self.weight * self.loss.gradient(image, self.y)
+        return means.mean_gradient(self.loss, image, self.y, self.weight)
+
+    def curvature_times(self, image: Array, d: Array) -> Array:
+        """Second derivative of the mean loss in eta, times d; like eta."""
+        return means.mean_hessian_times(self.loss, image, self.y, self.weight, d)
 
     def gradient(self, image: Array) -> Linear:
         """Gradient in (theta, b)."""
         r = self.residual(image)
-        return Linear(self.transposed_times(r), jnp.where(self.fit_intercept, jnp.sum(r), 0))
+        slope = jnp.where(self.fit_intercept, jnp.sum(r, axis=0), 0)
+        return Linear(self.transposed_times(r), slope)
 
     def bregman(self, new: Array, old: Array, gradient: Linear) -> Array:
-        """An upper bound of the Bregman distance of F: from the smoothness, hence free of
-        cancellation, where the loss has one."""
+        """The Bregman distance of F or an upper bound: from the smoothness, or in the loss's own
+        form, both free of cancellation, where the loss has one."""
+        del gradient
+        return means.mean_bregman(self.loss, new, old, self.y, self.weight)
+
+    def curvature_along(self, image: Array, direction: Linear) -> Array:
+        """Second derivative of F along a direction, or its bound by the smoothness."""
+        d = self.times(direction.coef) + direction.intercept[None]
         if self.loss.smoothness is not None:
-            return 0.5 * self.loss.smoothness * jnp.sum(self.weight * (new - old) ** 2)
-        slope = self.loss.gradient(old, self.y) * (new - old)
-        difference = self.loss.pointwise(new, self.y) - self.loss.pointwise(old, self.y) - slope
-        return jnp.sum(self.weight * jnp.maximum(difference, 0))
+            return self.loss.smoothness * jnp.sum(like_rows(self.weight, d) * d**2)
+        return jnp.sum(d * self.curvature_times(image, d))
 
     def column_curvature(self) -> Array:
         """Bound of the second derivative of F along each theta_j: smoothness * mean of Z_j^2."""
@@ -231,8 +275,10 @@ class CentredProblem:
         curvature = self.column_curvature()
         largest = jnp.max(curvature)
         largest = jnp.where(largest > 0, largest, 1)
-        coef = curvature if separable else jnp.broadcast_to(largest, curvature.shape)
-        return Linear(jnp.where(coef > 0, coef, largest), jnp.asarray(self._bound(), coef.dtype))
+        rows = curvature if separable else jnp.broadcast_to(largest, curvature.shape)
+        rows = jnp.where(rows > 0, rows, largest)
+        coef = jnp.broadcast_to(like_rows(rows, params.coef), params.coef.shape)
+        return Linear(coef, jnp.broadcast_to(self._bound(), params.intercept.shape))
 
     def with_gram(self) -> "CentredProblem":
         """With `gram = Z' S Z` computed, if the curvature is constant and it is not there yet."""
@@ -262,16 +308,18 @@ class CentredProblem:
     def from_original(self, params: Linear) -> Linear:
         """(theta, b) of (coef, intercept)."""
         intercept = params.intercept + dot(self.mean, params.coef) - self.level
-        return Linear(self.scale * params.coef, jnp.where(self.fit_intercept, intercept, 0))
+        theta = like_rows(self.scale, params.coef) * params.coef
+        return Linear(theta, jnp.where(self.fit_intercept, intercept, 0))
 
     def to_original(self, params: Linear) -> Linear:
         """(coef, intercept) of (theta, b)."""
-        coef = params.coef * linalg.safe_reciprocal(self.scale)
+        coef = params.coef * like_rows(linalg.safe_reciprocal(self.scale), params.coef)
         intercept = params.intercept - dot(self.mean, coef) + self.level
         return Linear(coef, jnp.where(self.fit_intercept, intercept, 0))
 
-    def _bound(self) -> float:
-        return 1.0 if self.loss.smoothness is None else self.loss.smoothness
+    def _bound(self) -> Array:
+        bound = 1.0 if self.loss.smoothness is None else self.loss.smoothness
+        return jnp.asarray(bound, self.X.dtype)
 
 
 @tree.dataclass
@@ -284,6 +332,11 @@ class OnCoef:
     def separable(self) -> bool:
         """As the penalty."""
         return self.penalty.separable
+
+    @property
+    def convex(self) -> bool:
+        """As the penalty."""
+        return self.penalty.convex
 
     def value(self, w: Linear) -> Array:
         """The penalty of the coefficients."""

@@ -62,6 +62,11 @@ def cast(tree: PyTree, dtype: Any) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
 
 
+def cast_like(tree: PyTree, like: PyTree) -> PyTree:
+    """Every leaf as an array of the dtype of its counterpart in `like`."""
+    return jax.tree.map(lambda leaf, other: jnp.asarray(leaf, other.dtype), tree, like)
+
+
 def floating(tree: PyTree) -> PyTree:
     """Every leaf as a JAX array of a floating dtype; integers become the default float."""
 

@@ -189,7 +189,7 @@ def test_nan_in_X_is_a_status_of_pure_functions():
         ({"y": y[None]}, r"y must have shape .*\(30,\); got \(1, 30\).*y.ravel\(\)"),
         ({"y": y[:-1]}, r"y must have shape .*\(30,\); got \(29,\)"),
         ({"y": np.array([])}, r"y must have shape .*\(30,\); got \(0,\)"),
-        ({"y": np.stack([y, y], 1)}, r"y must have shape .*\(30,\); got \(30, 2\)"),
+        ({"y": np.ones((N, 2, 2))}, r"y must have shape .*\(30,\); got \(30, 2, 2\)"),
         ({"y": 1.0}, r"y must have shape .*\(30,\); got \(\)"),
         ({"sample_weight": np.ones((N, 1))}, r"sample_weight must have .*got \(30, 1\)"),
         ({"sample_weight": 1.0}, r"sample_weight must have .*got \(\)"),

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import LOSSES, PENALTIES, SOLVERS, rows
+from cases import SOLVERS, rows
+from loss_cases import LOSSES
+from penalty_cases import PENALTIES
 
 import jreg
 
@@ -175,17 +177,11 @@ def bare(member):
     return dataclasses.replace(member, weights=None) if hasattr(member, "weights") else member
 
 
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [
-        pytest.param(a, b, id=f"{type(a).__name__}-{type(b).__name__}")
-        for a, b in itertools.combinations(map(bare, MEMBERS.values()), 2)
-    ],
-)
-def test_members_have_different_structures(a, b):
+def test_members_have_different_structures():
     """Compiled functions are cached by structure: equal ones may be taken for each other, and
     then the solution is that of another penalty, loss or method."""
-    assert jax.tree.structure(a) != jax.tree.structure(b)
+    for a, b in itertools.combinations(map(bare, MEMBERS.values()), 2):
+        assert jax.tree.structure(a) != jax.tree.structure(b), (a, b)
 
 
 # --- precision --------------------------------------------------------------------------------
@@ -217,18 +213,30 @@ def assert_full_precision(function, *arguments):
 WEIGHTS = np.array([0, 1, np.inf, 2], "float32")
 
 
+ONE_OF_EACH = {
+    name: case for name, case in LOSSES.items() if not name.endswith(("_signs", "_small", "_wide"))
+}
+
+
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
-@pytest.mark.parametrize("loss_case", rows(LOSSES))
+@pytest.mark.parametrize("loss_case", rows(ONE_OF_EACH))
 @every_solver
 def test_products_of_solve(case, loss_case, weights):
     X, _ = data(0)
     y = loss_case.responses(np.random.default_rng(0), N).astype("float32")
     solver, loss = case.make(), loss_case.make()
+    if weights is not None and loss_case.outputs:
+        weights = np.repeat(weights[:, None], loss_case.outputs, 1)
 
     def run(X, y, lam):
         penalty = jreg.L1(lam, weights=weights)
         return jreg.solve(jreg.LinearProblem(X, y, loss), penalty, solver=solver)
 
+    problem = jreg.LinearProblem(X, y, loss)
+    try:
+        jreg.solvers.choice.check_needs(solver, problem, jreg.L1())
+    except TypeError:
+        pytest.skip("this solver is not for this loss, and says so")
     assert_full_precision(run, X, y, 0.1)
 
 

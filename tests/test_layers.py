@@ -18,7 +18,9 @@ ROOT = Path(jreg.__file__).parent
 
 LEVELS = {
     0: ("typing", "checks", "tree", "status"),
-    1: ("losses", "prox", "linalg", "conventions", "plots"),
+    0.5: ("linalg",),
+    1: ("losses", "projections", "norms", "conventions", "plots"),
+    1.5: ("prox",),
     2: ("penalties",),
     3: ("problem", "certificates"),
     4: ("solvers",),

@@ -30,7 +30,7 @@ from jreg.problem import CentredProblem, Linear, LinearProblem
 from jreg.solvers import FISTA, ProxNewton
 from jreg.solvers.solve import check_inputs
 from jreg.status import Status
-from jreg.typing import Array, ArrayLike, Loss, Penalty, Progress
+from jreg.typing import Array, ArrayLike, Loss, MeanLoss, Penalty, Progress, has
 
 BLOCK = 5  # lambdas solved between two products with X
 SMALL = 256  # up to this many features all are candidates
@@ -91,8 +91,13 @@ def path(
             "jreg.path drives its loop from the host, so it cannot run inside jit, vmap or grad. "
             "Use jreg.sweep there."
         )
-    if isinstance(loss, type) or not isinstance(loss, Loss):
+    if isinstance(loss, type) or not isinstance(loss, Loss | MeanLoss):
         raise TypeError(f"loss must be a member of jreg.losses; got {loss!r}")
+    if not _takes_loss(loss):
+        raise TypeError(
+            f"path needs a smooth, strictly convex loss of each sample with one output, which "
+            f"{type(loss).__name__} is not; use jreg.sweep(LinearProblem(X, y, loss), ...)"
+        )
     X, names = read_matrix(X, feature_names)
     problem = _read_problem(
         X, y, loss, sample_weight, offset, fit_intercept=fit_intercept, standardize=standardize
@@ -102,8 +107,11 @@ def path(
         lams = check_lams(lams)
     with precision(X.dtype):
         problem, penalty, _ = check_inputs(problem, penalty, None)
-        if not penalty.separable:
-            raise TypeError(f"path needs a separable penalty; got {type(penalty).__name__}")
+        if not (penalty.separable and penalty.convex and has(penalty, "entry")):
+            raise TypeError(
+                "path needs a separable penalty that is convex and says where features enter; "
+                f"got {type(penalty).__name__}. Use jreg.sweep(LinearProblem(X, y, loss), ...)"
+            )
         data = _setup(problem, penalty)
         if lams is None:
             strength = float(getattr(penalty, "lam", 1.0))
@@ -119,6 +127,12 @@ def path(
         except KeyboardInterrupt:
             print("interrupted: the remaining lambdas are marked NOT_RUN", file=sys.stderr)
         return _assemble(rows, back.ravel(), lams, data, problem, penalty, names)
+
+
+def _takes_loss(loss: Any) -> bool:
+    """Whether blocks can be solved by Newton models of one output."""
+    single = not has(loss, "outputs") or (has(loss, "pointwise") and loss.outputs(()) == ())
+    return single and has(loss, "pointwise") and loss.smooth and loss.strictly_convex
 
 
 def _read_problem(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jreg import checks, tree
 from jreg.certificates import NullModel, certify, null_model
+from jreg.losses import mean_deviance
 from jreg.path.result import Path
 from jreg.penalties import L1
 from jreg.problem import CentredProblem, Linear, LinearProblem
@@ -137,7 +138,7 @@ def assemble(
         residual=found.residual,
         num_steps=found.num_steps,
         status=found.status,
-        n_nonzero=jnp.sum(params.coef != 0, axis=1),
+        n_nonzero=jnp.sum(params.coef.reshape(lams.size, -1) != 0, axis=1),
         deviance_ratio=explained(deviance, null_deviance(centred)),
         scale=centred.scale if problem.standardize else jnp.ones_like(centred.scale),
         penalty=penalty,
@@ -156,7 +157,7 @@ def explained(deviance: Array, null: Array) -> Array:
 
 def weighted_deviance(problem: CentredProblem, eta: Array) -> Array:
     """Weighted mean deviance at a linear predictor."""
-    return jnp.sum(problem.weight * problem.loss.deviance(eta, problem.y))
+    return mean_deviance(problem.loss, eta, problem.y, problem.weight)
 
 
 def null_deviance(problem: CentredProblem) -> Array:

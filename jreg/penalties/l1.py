@@ -1,19 +1,17 @@
-"""The lasso penalty."""
+"""The lasso penalty and its one-sided and asymmetric relatives."""
 
-import dataclasses
 from math import inf
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 
-from jreg import checks, prox, tree
-from jreg.penalties import strength
-from jreg.typing import Array, PyTree, Scalar
+from jreg import prox, tree
+from jreg.penalties.separable import Separable, flat_or_infinite, parameter
+from jreg.typing import Array, Scalar
 
 
 @tree.dataclass
-class L1:
+class L1(Separable):
     """`lam * sum_j v_j |w_j|`, the lasso penalty. Tibshirani (1996).
 
     lam: strength >= 0, in units of the loss per unit of w. weights: per-feature factors v_j like
@@ -27,83 +25,96 @@ class L1:
     lam: Scalar = 1.0
     weights: Any = None
 
-    separable: ClassVar[bool] = True
     homogeneous: ClassVar[bool] = True
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {"lam": (0, inf), "weights": (0, inf)}
 
-    def __post_init__(self) -> None:
-        for name, (low, high) in self.ranges.items():
-            checks.number(name, getattr(self, name), low=low, high=high)
+    def _value(self, w: Array, s: Array) -> Array:
+        return jnp.where(w == 0, 0, s) * jnp.abs(w)  # the gradient at 0 is 0
 
-    def value(self, w: PyTree) -> Array:
-        """The penalty; inf where an excluded entry is not 0."""
+    def _prox(self, v: Array, s: Array, step: Array) -> Array:
+        return prox.soft_threshold(v, step * s)
 
-        def entry(w: Array, s: Array) -> Array:
-            return strength.scaled(jnp.where(w == 0, 0, s), w, jnp.abs(w))
+    def _slope(self, w: Array, s: Array) -> Array:
+        return s * jnp.sign(w)
 
-        w = tree.floating(w)
-        return tree.total(entry, w, self._strengths(w))
+    def _kink(self, s: Array) -> tuple[Array, Array]:
+        return -s, s
 
-    def prox(self, v: PyTree, step: PyTree) -> PyTree:
-        """`sign(v) max(|v| - step s, 0)`; step is a scalar or like v."""
-        v = tree.floating(v)
-        return jax.tree.map(prox.soft_threshold, v, strength.times(step, self._strengths(v), v))
+    def _conjugate(self, u: Array, s: Array) -> Array:
+        return flat_or_infinite(jnp.abs(u) - s, s)
 
-    def at(self, c: Scalar) -> "L1":
-        """The same penalty `c` times as strong."""
-        return dataclasses.replace(self, lam=c * self.lam)
 
-    def kkt_distance(self, w: PyTree, grad: PyTree) -> PyTree:
-        """Distance of -grad from the subdifferential at w, entry by entry."""
+@tree.dataclass
+class NonNegativeL1(Separable):
+    """`lam * sum_j v_j w_j` on w >= 0, inf elsewhere.
 
-        def entry(w: Array, g: Array, s: Array) -> Array:
-            at_zero = jnp.maximum(jnp.abs(g) - s, 0)
-            return jnp.where(w == 0, at_zero, jnp.abs(g + jnp.where(w == 0, 0, s) * jnp.sign(w)))
+    The non-negative lasso, scikit-learn's `positive=True`. lam and weights as in `L1`; a feature of
+    weight 0 is still non-negative. Efron, Hastie, Johnstone and Tibshirani (2004), section 3.4.
 
-        w, grad = tree.floating(w), tree.floating(grad)
-        return jax.tree.map(entry, w, grad, self._strengths(w))
+    >>> NonNegativeL1(0.5).prox(jnp.array([2.0, -3.0]), step=1.0)
+    Array([1.5, 0. ], dtype=float32)
+    """
 
-    def entry(self, grad: PyTree) -> PyTree:
-        """For each entry the smallest c at which `at(c)` keeps it at 0, given the gradient there.
+    lam: Scalar = 1.0
+    weights: Any = None
 
-        0 for unpenalised and excluded entries.
-        """
+    homogeneous: ClassVar[bool] = True
 
-        def one(g: Array, s: Array, counted: Array) -> Array:
-            return jnp.where(counted, strength.ratio_or_limit(jnp.abs(g), s), 0)
+    def _value(self, w: Array, s: Array) -> Array:
+        return jnp.where(w < 0, jnp.inf, jnp.where(w == 0, 0, s) * w)
 
-        grad = tree.floating(grad)
-        return jax.tree.map(one, grad, self._strengths(grad), strength.counted(self.weights, grad))
+    def _prox(self, v: Array, s: Array, step: Array) -> Array:
+        return prox.nonnegative_soft_threshold(v, step * s)
 
-    def lam_max(self, grad_at_zero: PyTree) -> Array:
-        """`max_j |grad_j| / s_j`: the smallest c at which `at(c)` gives all zeros."""
-        return tree.largest(self.entry(grad_at_zero))
+    def _slope(self, w: Array, s: Array) -> Array:
+        return jnp.where(w < 0, -jnp.inf, s)
 
-    def polar(self, u: PyTree) -> Array:
-        """The dual norm `max_j |u_j| / s_j`."""
-        u = tree.floating(u)
-        return tree.largest(
-            jax.tree.map(lambda u, s: strength.ratio_or_limit(jnp.abs(u), s), u, self._strengths(u))
-        )
+    def _kink(self, s: Array) -> tuple[Array, Array]:
+        return jnp.full_like(s, -jnp.inf), s
 
-    def conjugate(self, u: PyTree) -> Array:
-        """0 where every |u_j| <= s_j (to rounding), else inf."""
-        u = tree.floating(u)
-        rounding = 4 * jnp.finfo(tree.dtype(u)).eps
-        return jnp.where(self.polar(u) <= 1 + rounding, 0.0, jnp.inf)
+    def _conjugate(self, u: Array, s: Array) -> Array:
+        return flat_or_infinite(u - s, s)
 
-    def unpenalized(self, w: PyTree) -> PyTree | None:
-        """True where the weight is 0; None when no entry can be."""
-        return strength.unpenalized(self.weights, w)
 
-    def support(self, w: PyTree) -> PyTree:
-        """Entries around which the penalty is smooth: non-zero or unpenalised."""
-        w = tree.floating(w)
-        return jax.tree.map(lambda w, s: (w != 0) | (s == 0), w, self._strengths(w))
+@tree.dataclass
+class AsymmetricL1(Separable):
+    """`lam * sum_j v_j max(above w_j, -below w_j)`: one slope for each sign.
 
-    def restrict(self, index: Any) -> "L1":
-        """The penalty on some entries of one array of parameters."""
-        return dataclasses.replace(self, weights=strength.take(self.weights, index))
+    above, below: slopes >= 0 for positive and negative entries, finite. With `above = q` and
+    `below = 1 - q` it is the check function of quantile regression. lam and weights as in `L1`.
+    Koenker and Bassett (1978); Combettes and Pesquet (2007), example 2.
 
-    def _strengths(self, like: PyTree) -> PyTree:
-        return strength.strengths(self.lam, self.weights, like)
+    >>> AsymmetricL1(1.0, above=2.0, below=1.0).prox(jnp.array([-3.0, 1.0, 6.0]), step=1.0)
+    Array([-2.,  0.,  4.], dtype=float32)
+    """
+
+    lam: Scalar = 1.0
+    above: Scalar = 1.0
+    below: Scalar = 1.0
+    weights: Any = None
+
+    homogeneous: ClassVar[bool] = True
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {
+        "lam": (0, inf),
+        "above": (0, 1e30),
+        "below": (0, 1e30),
+        "weights": (0, inf),
+    }
+
+    def _value(self, w: Array, s: Array) -> Array:
+        low, high = self._kink(s)
+        return jnp.where(w == 0, 0, jnp.where(w > 0, high, low)) * w
+
+    def _prox(self, v: Array, s: Array, step: Array) -> Array:
+        low, high = self._kink(s)
+        return prox.asymmetric_soft_threshold(v, -step * low, step * high)
+
+    def _slope(self, w: Array, s: Array) -> Array:
+        low, high = self._kink(s)
+        return jnp.where(w > 0, high, low)
+
+    def _kink(self, s: Array) -> tuple[Array, Array]:
+        return -parameter(self, "below", s) * s, parameter(self, "above", s) * s
+
+    def _conjugate(self, u: Array, s: Array) -> Array:
+        low, high = self._kink(s)
+        return flat_or_infinite(jnp.maximum(u - high, low - u), jnp.maximum(high, -low))

@@ -23,7 +23,9 @@ def strengths(lam: Scalar, weights: PyTree | None, like: PyTree) -> PyTree:
     def one(leaf: Array, weight: Any) -> Array:
         excluded = jnp.isinf(weight)
         finite = jnp.where(excluded | ~(weight >= 0), 0, weight)
-        strength = jnp.where(excluded, jnp.inf, lam * finite)
+        free = jnp.where(jnp.isinf(lam), 0, lam) * 0  # NaN if lam is
+        strength = jnp.where(finite == 0, free, lam * jnp.where(finite == 0, 1, finite))
+        strength = jnp.where(excluded, jnp.inf, strength)
         return jnp.where(weight >= 0, strength, jnp.nan).astype(leaf.dtype)
 
     return jax.tree.map(one, like, _like(weights, like))
@@ -100,3 +102,9 @@ def _like(weights: PyTree, like: PyTree) -> PyTree:
         return jnp.asarray(weight)
 
     return jax.tree.map(one, like, weights)
+
+
+def share(ratio: Scalar, lam: Scalar) -> Array:
+    """`ratio * lam`, and 0 rather than NaN where the ratio is 0 and lam infinite."""
+    ratio = jnp.asarray(ratio)
+    return jnp.where(ratio == 0, 0, ratio) * jnp.where((ratio == 0) & jnp.isinf(lam), 0, lam)

@@ -6,7 +6,7 @@ from jreg.problem import LinearProblem
 from jreg.solvers.coordinate_descent import CoordinateDescent
 from jreg.solvers.fista import FISTA
 from jreg.solvers.prox_newton import ProxNewton
-from jreg.typing import Solver
+from jreg.typing import Solver, has
 
 SOLVERS: tuple[Any, ...] = (ProxNewton, FISTA, CoordinateDescent)
 
@@ -15,17 +15,21 @@ _MEANING = {
     "linear": "a LinearProblem",
     "separable": "a separable penalty",
     "smoothness": "a loss whose gradient is Lipschitz",
+    "single output": "a single output",
+    "convex": "a convex penalty",
+    "curvature": "a loss of each sample with positive curvature",
 }
 
 
 def default_solver(problem: Any, penalty: Any) -> Solver:
     """The rule behind `solver=None`.
 
-    `ProxNewton` for a linear problem under a separable penalty while a p x p matrix is cheap: up to
+    `ProxNewton`, where its needs are met (a linear problem with one output, a separable convex
+    penalty, a loss with positive curvature), while a p x p matrix is cheap: up to
     1000 features for a quadratic loss; else up to 500 features and 1e6 entries of X (it forms the
     scaled columns at each step). `FISTA` for everything else.
     """
-    if {"linear", "separable"} <= _provided(problem, penalty):
+    if set(ProxNewton.needs) <= _provided(problem, penalty):
         n, p = problem.X.shape
         if p <= 1000 if problem.loss.quadratic else p <= 500 and n * p <= 1_000_000:
             return ProxNewton()
@@ -39,6 +43,11 @@ def check_needs(solver: Any, problem: Any, penalty: Any) -> None:
             f"solver must be one of {', '.join(s.__name__ + '()' for s in SOLVERS)} or follow "
             f"jreg.typing.Solver; got {solver!r}"
         )
+    if isinstance(problem, LinearProblem) and not problem.loss.smooth:
+        raise TypeError(
+            f"{type(solver).__name__} needs a smooth loss, and {type(problem.loss).__name__} has a "
+            "kink: use SmoothedPinball(quantile, width) with a small width instead"
+        )
     provided = _provided(problem, penalty)
     missing = [need for need in solver.needs if need not in provided]
     if missing:
@@ -51,10 +60,17 @@ def check_needs(solver: Any, problem: Any, penalty: Any) -> None:
 
 def _provided(problem: Any, penalty: Any) -> set[str]:
     provided = {"prox"}
-    if penalty.separable:
+    if penalty.separable and has(penalty, "restrict"):
         provided.add("separable")
+    if penalty.convex:
+        provided.add("convex")
     if isinstance(problem, LinearProblem):
         provided.add("linear")
-        if problem.loss.smoothness is not None:
+        loss = problem.loss
+        if loss.smoothness is not None:
             provided.add("smoothness")
+        if loss.strictly_convex and has(loss, "pointwise"):
+            provided.add("curvature")
+        if problem.outputs(problem.X.shape[0]) == ():
+            provided.add("single output")
     return provided

@@ -40,7 +40,7 @@ class CoordinateDescent:
     Array([ 1.5,  0. , -0.5], dtype=float32)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("linear", "separable", "smoothness")
+    needs: ClassVar[tuple[str, ...]] = ("linear", "single output", "separable", "smoothness")
     check_every: ClassVar[int] = 1
     max_steps: ClassVar[int] = 10_000
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jreg import tree
-from jreg.typing import Array, PyTree
+from jreg.typing import Array, PyTree, has
 
 
 class State(NamedTuple):
@@ -65,10 +65,15 @@ class FISTA:
         reach = _norm2(direction, metric)
         # a trial as long as the parameters, so that rounding in them does not decide
         size = (1 + _norm2(params, metric)) / jnp.where(reach > 0, reach, 1)
-        trial = tree.add_scaled(params, jnp.minimum(jnp.sqrt(size), 1), direction)
-        distance = _norm2(tree.subtract(trial, params), metric)
-        curvature = 2 * problem.bregman(problem.image(trial), image, gradient)
-        usable = (curvature > 0) & (distance > 0)
+        length = jnp.minimum(jnp.sqrt(size), 1)
+        if has(problem, "curvature_along"):
+            move = jax.tree.map(lambda d: length * d, direction)
+            distance, curvature = _norm2(move, metric), problem.curvature_along(image, move)
+        else:
+            trial = tree.add_scaled(params, length, direction)
+            distance = _norm2(tree.subtract(trial, params), metric)
+            curvature = 2 * problem.bregman(problem.image(trial), image, gradient)
+        usable = (curvature > 0) & (distance > 0) & jnp.isfinite(curvature)
         step = jnp.where(usable, distance / jnp.where(usable, curvature, 1), 1)
         one = jnp.ones_like(step)
         return State(image, params, image, metric, one, step)
@@ -110,6 +115,14 @@ class FISTA:
         # t_k scales with the root of the step when the step changes
         t = jnp.where(restart, 1.0, t * jnp.sqrt(state.step / step))
         step = jnp.where(restart, 1.2 * step, step)
+        if not penalty.convex:
+            # momentum may climb out of a valley: then go back and start without it
+            worse = problem.value(new_image) + penalty.value(new)
+            worse = worse > problem.value(state.image) + penalty.value(params)
+            back = worse & (state.momentum > 1)
+            new = tree.select(back, params, new)
+            new_image = tree.select(back, state.image, new_image)
+            t = jnp.where(back, 1.0, t)
         return new, State(new_image, params, state.image, state.metric, t, step)
 
 

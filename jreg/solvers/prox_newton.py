@@ -39,7 +39,13 @@ class ProxNewton:
 
     sweeps: int = tree.static(default=1)
 
-    needs: ClassVar[tuple[str, ...]] = ("linear", "separable")
+    needs: ClassVar[tuple[str, ...]] = (
+        "linear",
+        "single output",
+        "curvature",
+        "separable",
+        "convex",
+    )
     check_every: ClassVar[int] = 1
     max_steps: ClassVar[int] = 200
 
@@ -177,9 +183,11 @@ def _newton_on_support(
         change = jnp.sum(moves * (q[None, :] + 0.5 * products), axis=1)
         change = change + jax.vmap(penalty.value)(trials)
         best = jnp.argmin(change)
-        new = trials[best]
+        allowed = jnp.isfinite(change[best])  # a constraint may forbid both
+        new = jnp.where(allowed, trials[best], x)
         active = active & (smooth | (new != 0))
-        return new, q + products[best], active, jnp.any(flips), k + 1
+        q = jnp.where(allowed, q + products[best], q)
+        return new, q, active, jnp.any(flips) & allowed, k + 1
 
     def blocked(state: tuple) -> Array:
         _, _, active, more, k = state

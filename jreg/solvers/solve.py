@@ -100,12 +100,19 @@ def check_inputs(
         raise TypeError(f"penalty must be a member of jreg.penalties; got {penalty!r}")
     if isinstance(problem, LinearProblem):
         problem = problem.checked()
+        if problem.standardize and penalty.compares:
+            raise ValueError(
+                f"{type(penalty).__name__} compares coefficients with one another, which has no "
+                "meaning once columns are rescaled; use standardize=False"
+            )
         dtype, n_features = problem.X.dtype, problem.X.shape[1]
         if params is not None:
             coef, intercept = params
-            if jnp.shape(coef) != (n_features,) or jnp.shape(intercept) != ():
+            outputs = problem.outputs(problem.X.shape[0])
+            shape = (n_features, *outputs)
+            if jnp.shape(coef) != shape or jnp.shape(intercept) != outputs:
                 raise ValueError(
-                    f"params must be Linear(coef ({n_features},), intercept ()); got shapes "
+                    f"params must be Linear(coef {shape}, intercept {outputs}); got shapes "
                     f"{jnp.shape(coef)} and {jnp.shape(intercept)}"
                 )
             params = tree.cast(Linear(coef, intercept), dtype)
@@ -165,6 +172,9 @@ def iterate(
     """
     problem = solver.prepare(problem)
     penalty = on_coef(problem, penalty)
+    # a start outside the penalty's domain is first brought to it
+    outside = jnp.isinf(penalty.value(params))
+    params = tree.select(outside, penalty.prox(params, jnp.zeros((), tol.dtype)), params)
     eps = jnp.finfo(tol.dtype).eps
 
     def status(found: Certificate, steps: Array, still: Array) -> Array:

@@ -1,0 +1,116 @@
+"""Projection on ordered vectors: isotonic regression."""
+
+import jax
+import jax.numpy as jnp
+
+from jreg import checks, tree
+from jreg.typing import Array, ArrayLike
+
+
+def isotonic(
+    v: ArrayLike,
+    weights: ArrayLike | None = None,
+    increasing: bool = True,
+    runs: ArrayLike | None = None,
+) -> Array:
+    """Isotonic regression: `argmin_z sum_i weights_i (z_i - v_i)^2 / 2` over z_1 <= ... <= z_n.
+
+    v (n,); weights (n,), positive, None for ones; `increasing=False` is z_1 >= ... >= z_n. runs
+    (n,): only neighbours with equal numbers are ordered, None for all. Pool adjacent violators on a
+    stack, O(n); blocks come out exactly equal, and in exact order. The derivative is the weighted
+    mean over each block. Raises ValueError unless v is a vector and concrete weights are positive.
+    Barlow, Bartholomew, Bremner and Brunk (1972), chapter 1; Best and Chakravarti (1990).
+
+    >>> isotonic(jnp.array([1.0, 3.0, 2.0, 4.0]))
+    Array([1. , 2.5, 2.5, 4. ], dtype=float32)
+    """
+    v = tree.floating(v)
+    if v.ndim != 1:
+        raise ValueError(f"v must be a vector; got shape {v.shape}")
+    if weights is not None:
+        checks.concrete_number("weights", weights, low=float(jnp.finfo(v.dtype).tiny))
+    if v.size <= 1:
+        return v
+    mass = jnp.ones_like(v) if weights is None else jnp.asarray(weights, v.dtype)
+    label = jnp.zeros(v.shape, int) if runs is None else jnp.asarray(runs)
+    if not increasing:
+        v, mass, label = v[::-1], mass[::-1], label[::-1]
+    z = _isotonic(v, mass, label)
+    if runs is None:
+        z = _ordered(z)
+    return z if increasing else z[::-1]
+
+
+@jax.custom_jvp
+def _isotonic(v: Array, weights: Array, runs: Array) -> Array:
+    """Increasing isotonic regression within runs."""
+    return _pool(v, weights, runs)[0]
+
+
+@_isotonic.defjvp
+def _isotonic_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    """z is `sum(weights v) / sum(weights)` over each block."""
+    v, weights, runs = primals
+    dv, dweights, _ = tangents
+    z, block = _pool(v, weights, runs)
+    mass = _sum(weights, block)
+    moved = _sum(weights * dv + dweights * (v - z), block)
+    return z, (moved / mass)[block]
+
+
+@jax.custom_jvp
+def _ordered(z: Array) -> Array:
+    """The running maximum, which moves entries by rounding only; the derivative is the identity."""
+    return jax.lax.cummax(z)
+
+
+@_ordered.defjvp
+def _ordered_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    return _ordered(*primals), tangents[0]
+
+
+@jax.jit
+def _pool(v: Array, weights: Array, runs: Array) -> tuple[Array, Array]:
+    """Pool adjacent violators: (the mean of each entry's block, the number of its block).
+
+    One block is pushed or two are merged per step, so `2 n - 1` steps do; that the count is fixed
+    spares `vmap` a copy of the stack per step. Means are updated, not sums: no digits are lost to
+    a common offset; at last one pass over v removes what rounding has gathered.
+    """
+    n = v.size
+
+    def advance(_: int, state: tuple) -> tuple:
+        i, top, mean, mass, start = state
+        below, here = jnp.maximum(top - 1, 0), jnp.maximum(top, 0)
+        m0, m1, w0, w1 = mean[below], mean[here], mass[below], mass[here]
+        joined = runs[start[below]] == runs[start[here]]
+        merges = (top > 0) & (m0 > m1) & joined
+        pushes = ~merges & (i < n)
+        after = jnp.where(merges, below, jnp.where(pushes, top + 1, here))
+
+        j = jnp.minimum(i, n - 1)
+        merged = m0 + (m1 - m0) * (w1 / (w0 + w1))
+        new_mean = jnp.where(merges, merged, jnp.where(pushes, v[j], m1))
+        new_mass = jnp.where(merges, w0 + w1, jnp.where(pushes, weights[j], w1))
+        new_start = jnp.where(merges, start[below], jnp.where(pushes, j, start[here]))
+        return (
+            i + pushes,
+            after,
+            mean.at[after].set(new_mean),
+            mass.at[after].set(new_mass),
+            start.at[after].set(new_start),
+        )
+
+    empty = (0, -1, jnp.zeros_like(v), jnp.ones_like(v), jnp.zeros(v.shape, int))
+    empty = jax.tree.map(jnp.asarray, empty)
+    _, top, mean, _, start = jax.lax.fori_loop(0, 2 * n - 1, advance, empty)
+    first = jnp.where(jnp.arange(n) <= top, start, n)
+    block = jnp.cumsum(jnp.zeros(n, int).at[first].set(1, mode="drop")) - 1
+    z = mean[block]
+    rest = (_sum(weights * (v - z), block) / _sum(weights, block))[block]
+    return jnp.where(jnp.isfinite(rest), z + rest, z), block
+
+
+def _sum(x: Array, block: Array) -> Array:
+    """Sums over blocks; 1 for a number that no block has would do as well as 0."""
+    return jax.ops.segment_sum(x, block, num_segments=x.size, indices_are_sorted=True)
