@@ -201,7 +201,7 @@ def _gap(
 
     gap = jnp.full((), jnp.inf, eta.dtype)
     if has(penalty, "polar"):
-        polar = penalty.polar(z)
+        polar = penalty.polar(-z)
         scaled = at(1 / jnp.maximum(polar, 1), jnp.zeros_like(polar))
         gap = jnp.where(jnp.isfinite(polar), scaled, jnp.inf)
     if has(penalty, "conjugate") and not (penalty.homogeneous and has(penalty, "polar")):

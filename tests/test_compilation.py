@@ -255,7 +255,7 @@ def test_products_of_the_certificate(weights, standardize):
         problem = jreg.LinearProblem(X, y, standardize=standardize).checked().centred()
         penalty = jreg.L1(0.1, weights=weights)
         null = jreg.certificates.null_model(problem, penalty)
-        return jreg.certificates.certify(problem, penalty, jreg.Linear(coef, 0.0), null)
+        return jreg.certificates.certify(problem, penalty, jreg.Linear(coef, jnp.zeros(())), null)
 
     assert_full_precision(run, *data(0), jnp.ones(P))
 

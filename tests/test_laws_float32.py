@@ -6,6 +6,7 @@ import pytest
 from laws import LAWS, Probe
 from penalty_cases import PENALTIES
 
+pytestmark = pytest.mark.slow  # those of float64 are not
 DTYPE = "float32"
 probe = functools.cache(lambda name: Probe(name, DTYPE))
 

@@ -383,6 +383,32 @@ def test_cox_in_sweep():
 # --- penalties without a dual, constraints -----------------------------------------------------
 
 
+def test_path_of_several_outputs():
+    """predict, to_dataframe, plot and repr of a path with a column of coefficients per class."""
+    X, y = classes()
+    loss = jreg.Multinomial(3)
+    with precision("float64"):
+        problem = jreg.LinearProblem(X, y, loss)
+        path = jreg.sweep(problem, jreg.L1(), np.array([0.1, 0.05]))
+    path = jax.tree.map(np.asarray, path)
+    n, p = X.shape
+    eta = path.predict(X, kind="link")
+    expected = np.stack([X @ w + b for w, b in zip(path.coef, path.intercept, strict=True)])
+    np.testing.assert_allclose(eta, expected, rtol=1e-12)
+    np.testing.assert_allclose(path.predict(X).sum(axis=-1), 1, rtol=1e-12)
+    assert path.predict(X, kind="class").shape == (2, n)
+    with pytest.raises(ValueError, match=rf"offset must have shape \({n}, 3\); got \({n},\)"):
+        path.predict(X, offset=np.zeros(n))
+    frame = path.to_dataframe()
+    np.testing.assert_array_equal(frame["x1[2]"], path.coef[:, 1, 2])
+    np.testing.assert_array_equal(frame["intercept[0]"], path.intercept[:, 0])
+    assert f"2 lams x {p} features" in repr(path)
+    axes = path.plot(output=1)
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), path.coef[:, 0, 1])
+    with pytest.raises(ValueError, match=r"3 outputs: choose one, plot\(output=0\)"):
+        path.plot()
+
+
 def test_no_dual_no_gap():
     """A penalty that is not convex: the residual decides, and the point is stationary."""
     X, y = outliers()

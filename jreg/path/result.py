@@ -24,7 +24,7 @@ class Path:
 
     Attributes:
       lams: (n_lams,). The strength is `lam * penalty.lam`.
-      coef: (n_lams, n_features). intercept: (n_lams,).
+      coef: (n_lams, n_features[, n_outputs]). intercept: (n_lams[, n_outputs]).
       gap: (n_lams,) duality gap over the null model's objective; NaN where there is no dual.
       residual: (n_lams,) largest KKT distance over the size of the null model's gradient.
       num_steps: (n_lams,) solver steps. status: (n_lams,) `Status` as integers.
@@ -59,15 +59,17 @@ class Path:
         """
         if kind not in ("response", "link", "class"):
             raise ValueError(f'kind must be "response", "link" or "class"; got {kind!r}')
-        X = _as_rows(X, self.coef.shape[-1])
+        X = _as_rows(X, self.coef.shape[1])
         xp: Any = np if isinstance(self.coef, np.ndarray) else jnp
         product = np.matmul if xp is np else dot
-        eta = product(self.coef, X.T) + self.intercept[:, None]
+        several = self.coef.ndim == 3
+        eta = product(X[None], self.coef) if several else product(self.coef, X.T)
+        eta = eta + self.intercept[:, None]
         if offset is not None:
             offset = xp.asarray(offset)
-            if offset.shape != (X.shape[0],):
-                raise ValueError(f"offset must have shape ({X.shape[0]},); got {offset.shape}")
-            eta = eta + offset[None, :]
+            if offset.shape != eta.shape[1:]:
+                raise ValueError(f"offset must have shape {eta.shape[1:]}; got {offset.shape}")
+            eta = eta + offset[None]
         if kind == "link":
             return eta
         if kind == "class":
@@ -128,29 +130,41 @@ class Path:
             "residual": np.asarray(self.residual),
             "num_steps": np.asarray(self.num_steps),
             "status": [Status(int(code)).name for code in np.asarray(self.status)],
-            "intercept": np.asarray(self.intercept),
         }
-        columns = [f"coef {name}" if name in table else name for name in self.names()]
-        coef = pd.DataFrame(np.asarray(self.coef), columns=columns)
-        return pd.concat([pd.DataFrame(table), coef], axis=1)
+        intercept, coef = np.asarray(self.intercept), np.asarray(self.coef)
+        outputs = [f"[{k}]" for k in range(coef.shape[2])] if coef.ndim == 3 else [""]
+        taken = {*table, "intercept"}
+        names = [f"coef {name}" if name in taken else name for name in self.names()]
+        columns = [name + output for name in ("intercept", *names) for output in outputs]
+        numbers = np.column_stack([intercept, coef.reshape(len(coef), -1)])
+        return pd.concat([pd.DataFrame(table), pd.DataFrame(numbers, columns=columns)], axis=1)
 
     def names(self) -> tuple[str, ...]:
         """Feature names; x0, x1, ... if none were given."""
         if self.feature_names is not None:
             return self.feature_names
-        return tuple(f"x{j}" for j in range(self.coef.shape[-1]))
+        return tuple(f"x{j}" for j in range(self.coef.shape[1]))
 
-    def plot(self, kind: str = "coef", *, ax: Any = None, **options: Any) -> Any:
+    def plot(
+        self, kind: str = "coef", *, output: int | None = None, ax: Any = None, **options: Any
+    ) -> Any:
         """Draw the path on matplotlib axes and return them.
 
-        kind: "coef" (coefficients against log lam) or "deviance". Further options go to
+        kind: "coef" (coefficients against log lam) or "deviance". output: which class or response
+        to draw the coefficients of, where there are several. Further options go to
         `jreg.plots.coefficient_path` or `jreg.plots.deviance_path`.
         """
         lams, n_nonzero = np.asarray(self.lams), np.asarray(self.n_nonzero)
         if kind == "coef":
+            coef = np.asarray(self.coef)
+            if (coef.ndim == 3) != (output is not None):
+                several = f"{coef.shape[2]} outputs: choose one, plot(output=0)"
+                raise ValueError(
+                    f"this path has {several if coef.ndim == 3 else 'one output, and no others'}"
+                )
             return plots.coefficient_path(
                 lams,
-                np.asarray(self.coef),
+                coef if output is None else coef[:, :, output],
                 n_nonzero=n_nonzero,
                 names=self.names(),
                 ax=ax,
@@ -176,7 +190,7 @@ class Path:
         return "\n".join(
             [
                 f"Path of {type(self.loss).__name__} + {_describe(self.penalty)}: "
-                f"{lams.size} lams x {self.coef.shape[-1]} features",
+                f"{lams.size} lams x {self.coef.shape[1]} features",
                 f"  lam            {lams[0]:.4g} to {lams[-1]:.4g}",
                 f"  non-zero       {int(self.n_nonzero[0])} to {int(self.n_nonzero[-1])}",
                 f"  deviance ratio {float(self.deviance_ratio[0]):.4f} to "

@@ -76,8 +76,9 @@ class Groups:
 
     def spread(self, per_group: Array) -> Array:
         """The number of its group for each entry."""
-        if self._equal:
-            return jnp.repeat(per_group, self._equal, total_repeat_length=self.ids.size)
+        if self._equal:  # and a broadcast than a gather
+            shape = (self.n_groups, self._equal)
+            return jnp.broadcast_to(per_group[:, None], shape).reshape(-1)
         return per_group[self.ids]
 
     def __eq__(self, other: Any) -> bool:

@@ -24,7 +24,8 @@ def l0_ball(v: ArrayLike, k: Scalar) -> Array:
     v = tree.floating(v)
     checks.concrete_number("k", k, low=0)
     size = jnp.abs(v).ravel()
-    rank = jnp.argsort(jnp.argsort(size, descending=True, stable=True)).reshape(v.shape)
+    order = jnp.argsort(size, descending=True, stable=True)
+    rank = jnp.zeros_like(order).at[order].set(jnp.arange(v.size)).reshape(v.shape)
     return jnp.where((rank < k) & (v != 0) | jnp.isnan(v), v, 0)
 
 

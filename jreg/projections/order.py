@@ -80,35 +80,44 @@ def _pool(v: Array, weights: Array, runs: Array) -> tuple[Array, Array]:
     n = v.size
 
     def advance(_: int, state: tuple) -> tuple:
-        i, top, mean, mass, start = state
-        below, here = jnp.maximum(top - 1, 0), jnp.maximum(top, 0)
-        m0, m1, w0, w1 = mean[below], mean[here], mass[below], mass[here]
-        joined = runs[start[below]] == runs[start[here]]
-        merges = (top > 0) & (m0 > m1) & joined
+        # The two top blocks are scalars (mean, mass, start), and the stack is written from scalars
+        # only, never from what the same step reads of it: so XLA updates it in place.
+        i, top, here, below, stack = state
+        (m1, w1, s1), (m0, w0, s0) = here, below
+        merges = (top > 0) & (m0 > m1) & (runs[s0] == runs[s1])
         pushes = ~merges & (i < n)
-        after = jnp.where(merges, below, jnp.where(pushes, top + 1, here))
+
+        slot = jnp.where(top < 0, n, top)  # n is spare
+        stack = tuple(x.at[slot].set(entry) for x, entry in zip(stack, here, strict=True))
+        third = tuple(x[jnp.maximum(top - 2, 0)] for x in stack)
 
         j = jnp.minimum(i, n - 1)
-        merged = m0 + (m1 - m0) * (w1 / (w0 + w1))
-        new_mean = jnp.where(merges, merged, jnp.where(pushes, v[j], m1))
-        new_mass = jnp.where(merges, w0 + w1, jnp.where(pushes, weights[j], w1))
-        new_start = jnp.where(merges, start[below], jnp.where(pushes, j, start[here]))
+        pushed = (v[j], weights[j], j)
+        merged = (m0 + (m1 - m0) * (w1 / (w0 + w1)), w0 + w1, s0)
+        case = jnp.where(merges, 0, jnp.where(pushes, 1, 2))
         return (
             i + pushes,
-            after,
-            mean.at[after].set(new_mean),
-            mass.at[after].set(new_mass),
-            start.at[after].set(new_start),
+            top + pushes - merges,
+            _choose(case, merged, pushed, here),
+            _choose(case, third, here, below),
+            stack,
         )
 
-    empty = (0, -1, jnp.zeros_like(v), jnp.ones_like(v), jnp.zeros(v.shape, int))
-    empty = jax.tree.map(jnp.asarray, empty)
-    _, top, mean, _, start = jax.lax.fori_loop(0, 2 * n - 1, advance, empty)
-    first = jnp.where(jnp.arange(n) <= top, start, n)
+    block = (jnp.zeros_like(v[0]), jnp.ones_like(v[0]), jnp.asarray(0))
+    stack = tuple(jnp.broadcast_to(x, n + 1) for x in block)
+    empty = (jnp.asarray(0), jnp.asarray(-1), block, block, stack)
+    _, top, here, _, stack = jax.lax.fori_loop(0, 2 * n - 1, advance, empty)
+    mean, _, start = (x.at[top].set(entry) for x, entry in zip(stack, here, strict=True))
+    first = jnp.where(jnp.arange(n + 1) <= top, start, n)
     block = jnp.cumsum(jnp.zeros(n, int).at[first].set(1, mode="drop")) - 1
     z = mean[block]
     rest = (_sum(weights * (v - z), block) / _sum(weights, block))[block]
     return jnp.where(jnp.isfinite(rest), z + rest, z), block
+
+
+def _choose(case: Array, *options: tuple) -> tuple:
+    """The option of number `case`, entry by entry."""
+    return tuple(jax.lax.select_n(case, *entries) for entries in zip(*options, strict=True))
 
 
 def _sum(x: Array, block: Array) -> Array:

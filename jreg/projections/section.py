@@ -84,11 +84,12 @@ def _section(v: ArrayLike, lower: ArrayLike, upper: ArrayLike, a: ArrayLike, b: 
         return v
     shape = v.shape
     v = v.ravel()
+    no_upper = isinstance(upper, float) and upper == jnp.inf and isinstance(a, float) and a > 0
     flat = lambda x: jnp.broadcast_to(jnp.asarray(x, v.dtype), shape).ravel()  # noqa: E731
     lower, upper, a = flat(lower), flat(upper), flat(a)
     b = jnp.asarray(b, v.dtype)
     pivot, free, falls = jax.lax.stop_gradient(
-        _piece(*jax.lax.stop_gradient((v, lower, upper, a, b)))
+        _piece(*jax.lax.stop_gradient((v, lower, upper, a, b)), no_upper)
     )
 
     fixed = jnp.where(a == 0, jnp.clip(v, lower, upper), jnp.where(falls, lower, upper))
@@ -105,14 +106,16 @@ def _section(v: ArrayLike, lower: ArrayLike, upper: ArrayLike, a: ArrayLike, b: 
     return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, z).reshape(shape)
 
 
-def _piece(v: Array, lower: Array, upper: Array, a: Array, b: Array) -> tuple[Array, ...]:
+def _piece(
+    v: Array, lower: Array, upper: Array, a: Array, b: Array, no_upper: bool
+) -> tuple[Array, ...]:
     """The piece that holds tau: (a breakpoint at its end, which entries are free in it, which of
-    the others are at their lower bound)."""
+    the others are at their lower bound). no_upper: half of the breakpoints are known to be -inf."""
     slope = jnp.where(a == 0, 1, a)
     at_lower, at_upper = (v - lower) / slope, (v - upper) / slope
     first, last = jnp.minimum(at_lower, at_upper), jnp.maximum(at_lower, at_upper)
-    points = jnp.concatenate([first, last])
-    useful = jnp.isfinite(points) & jnp.tile(a != 0, 2)
+    points = last if no_upper else jnp.concatenate([first, last])  # sorting them is the cost
+    useful = jnp.isfinite(points) & (no_upper | jnp.tile(a != 0, points.size // a.size))
     filler = jnp.max(jnp.where(useful, points, -jnp.inf))
     points = jnp.sort(jnp.where(useful, points, jnp.where(jnp.isfinite(filler), filler, 0)))
 

@@ -132,7 +132,7 @@ def total_variation(v: ArrayLike, t: ArrayLike) -> Array:
     t = jnp.broadcast_to(jnp.asarray(t, v.dtype), (n - 1,))
     t = jnp.where(t >= 0, t, jnp.nan)
 
-    z = jax.lax.stop_gradient(_taut(v, t))
+    z = _taut(*jax.lax.stop_gradient((v, t)))
     sign = jnp.sign(z[1:] - z[:-1])
     block = jnp.concatenate([jnp.zeros(1, int), jnp.cumsum(sign != 0)])
     pull = jnp.where(sign == 0, 0, t) * sign
@@ -161,40 +161,39 @@ def _taut(v: Array, t: Array) -> Array:
     t = jnp.append(jnp.minimum(t, enough), 0)  # the last stage looks for the root
 
     def advance(_: int, state: tuple) -> tuple:
-        # g is left[0] z + left[1] before the first knot and right[0] z + right[1] after the last
-        k, first, last, left, right, knots, span = state
+        # g is left[0] z + left[1] before the first knot and right[0] z + right[1] after the last.
+        # Both these knots, head and tail, are in the state as well, and the queue is written from
+        # them only, never from what the same step reads of it: so XLA updates it in place.
+        k, first, last, left, right, head, tail, knots, span = state
+        knots = knots.at[first].set(head).at[last].set(tail)  # spare slots, if there is no knot
+        second, second_last = knots[first + 1], knots[last - 1]
+
         t_k = t[jnp.minimum(k, n - 1)]
-        x, *change = knots[jnp.minimum(first, 2 * n - 1)]
-        drop = (first <= last) & (left[0] * x + left[1] <= -t_k)
-        left = left + jnp.where(drop, jnp.stack(change), 0)
+        drop = (first <= last) & (left[0] * head[0] + left[1] <= -t_k)
+        left = left + jnp.where(drop, head[1:], 0)
         first = first + drop
-        x, *change = knots[jnp.maximum(last, 0)]
-        drops = (first <= last) & (right[0] * x + right[1] >= t_k)
-        right = right - jnp.where(drops, jnp.stack(change), 0)
+        drops = (first <= last) & (right[0] * tail[0] + right[1] >= t_k)
+        right = right - jnp.where(drops, tail[1:], 0)
         last = last - drops
 
         closes = ~drop & ~drops & (k < n)
         lo = (-t_k - left[1]) / left[0]
         hi = jnp.maximum((t_k - right[1]) / right[0], lo)
-        ends = jnp.stack(
-            [
-                jnp.stack([lo, left[0], left[1] + t_k]),
-                jnp.stack([hi, -right[0], t_k - right[1]]),
-            ]
-        )
-        outside = 2 * n
-        where = jnp.stack([first - 1, last + 1])
-        knots = knots.at[jnp.where(closes, where, outside)].set(ends, mode="drop")
-        span = span.at[jnp.where(closes, k, n)].set(jnp.stack([lo, hi]), mode="drop")
+        span = span.at[k].set(jnp.stack([lo, hi]))  # what the last step of the stage writes stays
+        new_head = jnp.stack([lo, left[0], left[1] + t_k])
+        new_tail = jnp.stack([hi, -right[0], t_k - right[1]])
+        head = jnp.where(closes, new_head, jnp.where(drop, second, head))
+        tail = jnp.where(closes, new_tail, jnp.where(drops, second_last, tail))
         v_next = v[jnp.minimum(k + 1, n - 1)]
         left = jnp.where(closes, jnp.stack([jnp.ones_like(t_k), -t_k - v_next]), left)
         right = jnp.where(closes, jnp.stack([jnp.ones_like(t_k), t_k - v_next]), right)
-        return k + closes, first - closes, last + closes, left, right, knots, span
+        return k + closes, first - closes, last + closes, left, right, head, tail, knots, span
 
     start = jnp.stack([jnp.ones_like(v[0]), -v[0]])
-    state = (0, n, n - 1, start, start, jnp.zeros((2 * n, 3), v.dtype), jnp.zeros((n, 2), v.dtype))
+    knots, span = jnp.zeros((2 * n + 4, 3), v.dtype), jnp.zeros((n + 1, 2), v.dtype)
+    state = (0, n + 2, n + 1, start, start, knots[0], knots[0], knots, span)
     state = jax.lax.fori_loop(0, 3 * n, advance, jax.tree.map(jnp.asarray, state))
-    span = state[-1]
+    span = state[-1][:n]
 
     def back(z: Array, ends: Array) -> tuple[Array, Array]:
         z = jnp.clip(z, ends[0], ends[1])
