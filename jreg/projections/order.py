@@ -78,13 +78,14 @@ def _pool(v: Array, weights: Array, runs: Array) -> tuple[Array, Array]:
     a common offset; at last one pass over v removes what rounding has gathered.
     """
     n = v.size
+    tied = jnp.append(False, runs[1:] == runs[:-1])  # to the entry below; a block is in one run
 
     def advance(_: int, state: tuple) -> tuple:
         # The two top blocks are scalars (mean, mass, start), and the stack is written from scalars
         # only, never from what the same step reads of it: so XLA updates it in place.
         i, top, here, below, stack = state
         (m1, w1, s1), (m0, w0, s0) = here, below
-        merges = (top > 0) & (m0 > m1) & (runs[s0] == runs[s1])
+        merges = (top > 0) & (m0 > m1) & tied[s1]
         pushes = ~merges & (i < n)
 
         slot = jnp.where(top < 0, n, top)  # n is spare
@@ -103,9 +104,10 @@ def _pool(v: Array, weights: Array, runs: Array) -> tuple[Array, Array]:
             stack,
         )
 
-    block = (jnp.zeros_like(v[0]), jnp.ones_like(v[0]), jnp.asarray(0))
-    stack = tuple(jnp.broadcast_to(x, n + 1) for x in block)
-    empty = (jnp.asarray(0), jnp.asarray(-1), block, block, stack)
+    zero = jnp.int32(0)  # a step that moves few bytes is compiled as a whole
+    blank = (jnp.zeros_like(v[0]), jnp.ones_like(v[0]), zero)
+    stack = tuple(jnp.broadcast_to(x, n + 1) for x in blank)
+    empty = (zero, zero - 1, blank, blank, stack)
     _, top, here, _, stack = jax.lax.fori_loop(0, 2 * n - 1, advance, empty)
     mean, _, start = (x.at[top].set(entry) for x, entry in zip(stack, here, strict=True))
     first = jnp.where(jnp.arange(n + 1) <= top, start, n)
