@@ -2,6 +2,7 @@
 
 import jax
 import matplotlib
+import pytest
 from hypothesis import settings
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -9,3 +10,31 @@ matplotlib.use("Agg")
 
 settings.register_profile("jreg", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("jreg")
+
+
+# Cases that take more than ten seconds, each with a quicker sibling among the fast tests.
+SLOW = (
+    "test_calculus.py::test_spectral_l1_is_the_nuclear_norm[float32]",
+    "test_laws_float64.py::test_law[fused_lasso-derivatives",
+    "test_laws_float64.py::test_law[slope-derivatives",
+    "test_laws_float64.py::test_law[total_variation-derivatives",
+    "test_losses.py::test_multinomial_curvature_bounds",
+    "test_multi_output.py::test_cox[efron-True]",
+    "test_path_laws.py::test_gap_bounds_the_distance_from_the_optimum[elastic_net-fista-logistic]",
+    "test_path_laws.py::test_gap_bounds_the_distance_from_the_optimum[elastic_net-prox_newton-log",
+    "test_path_laws.py::test_gap_bounds_the_distance_from_the_optimum[l1-coordinate_descent",
+    "test_path_laws.py::test_lam_max_is_where_the_last_coefficient_goes[elastic_net-False-logistic",
+    "test_path_laws.py::test_lam_max_is_where_the_last_coefficient_goes[l1_weighted-False-logist",
+    "test_path_laws.py::test_order_of_rows_and_columns_does_not_matter[wide]",
+    "test_path_laws.py::test_scaling_a_column_scales_its_coefficient[logistic]",
+    "test_path_laws.py::test_training_deviance_rises_with_lam[logistic]",
+    "test_path_laws.py::test_weight_k_is_the_row_k_times[logistic]",
+    "test_projections.py::test_parameters_may_be_traced_and_batched",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if any(name in item.nodeid for name in SLOW):
+            item.add_marker(pytest.mark.slow)

@@ -71,11 +71,11 @@ class Radial(Addable):
             return self._prox_in_metric(v, steps, of_norms)
         shrunk = of_norms.prox(norms, steps)
 
-        def leaf(v: Array, new: Array, old: Array) -> Array:
-            ratio = self._layout(v).spread(prox.radial_ratio(new, old))
-            return prox.plus_zero(ratio * v)
+        def leaf(v: Array, new: Array, old: Array, s: Array) -> Array:
+            ratio = jnp.where((old == 0) & (s == 0), 1, prox.radial_ratio(new, old))
+            return prox.plus_zero(self._layout(v).spread(ratio) * v)
 
-        return jax.tree.map(leaf, v, shrunk, norms)
+        return jax.tree.map(leaf, v, shrunk, norms, of_norms.strengths(norms))
 
     def at(self: Self, c: Scalar) -> Self:
         """The same penalty with strength `c * lam`."""

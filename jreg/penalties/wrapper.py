@@ -86,7 +86,7 @@ def inner(u: PyTree, b: PyTree) -> Array:
 
 def clean(z: PyTree) -> PyTree:
     """The same with +0 for -0."""
-    return jax.tree.map(lambda z: prox.keep_where(z != 0, z), z)
+    return jax.tree.map(lambda z: prox.plus_zero(z), z)
 
 
 def fixed_point_residual(penalty: Any, w: PyTree, grad: PyTree) -> PyTree:

@@ -13,15 +13,16 @@ from jreg.typing import Array, ArrayLike
 def soft_threshold(v: ArrayLike, t: ArrayLike) -> Array:
     """Prox of `t |z|`: `sign(v) max(|v| - t, 0)`.
 
-    Written as `v` minus its projection on [-t, t] (Moreau), which gives +0 for every thresholded
-    entry. Donoho and Johnstone (1994); Beck (2017), section 6.3.
+    The identity for t = 0, at v = 0 too (where the derivative is 1). Donoho and Johnstone (1994);
+    Beck (2017), section 6.3.
 
     >>> soft_threshold(jnp.array([-3.0, 0.5, 2.0]), 1.0)
     Array([-2.,  0.,  1.], dtype=float32)
     """
     v = jnp.asarray(v)
     t = jnp.asarray(t, v.dtype)
-    return v - jnp.clip(v, -t, t)
+    kept = ~(jnp.abs(v) <= t) | (t == 0)
+    return plus_zero(jnp.where(kept, v - t * jnp.sign(v), 0))
 
 
 def ridge(v: ArrayLike, t: ArrayLike) -> Array:
@@ -63,7 +64,9 @@ def asymmetric_soft_threshold(v: ArrayLike, below: ArrayLike, above: ArrayLike) 
     Array([-2.,  0.,  4.], dtype=float32)
     """
     v = jnp.asarray(v)
-    return v - jnp.clip(v, -jnp.asarray(below, v.dtype), jnp.asarray(above, v.dtype))
+    below, above = jnp.asarray(below, v.dtype), jnp.asarray(above, v.dtype)
+    moved = v - jnp.clip(v, -below, above)
+    return plus_zero(jnp.where((below == 0) & (above == 0), v, moved))
 
 
 def huber(v: ArrayLike, t: ArrayLike, delta: ArrayLike) -> Array:

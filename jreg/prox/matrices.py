@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jreg import tree
 from jreg.linalg import dot
-from jreg.prox.elementwise import keep_where, soft_threshold
+from jreg.prox.elementwise import plus_zero, soft_threshold
 from jreg.prox.nonconvex import l0
 from jreg.typing import Array, ArrayLike
 
@@ -52,7 +52,7 @@ def _spectral(f: Callable[..., Array], V: Array, parameters: tuple) -> Array:
 
 def _compose(U: Array, z: Array, Wt: Array) -> Array:
     Z = dot(U * z[None, :], Wt)
-    return keep_where(Z != 0, Z)
+    return plus_zero(Z)
 
 
 @_spectral.defjvp

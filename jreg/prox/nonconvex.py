@@ -21,7 +21,7 @@ def l0(v: ArrayLike, t: ArrayLike) -> Array:
     """
     v = jnp.asarray(v)
     t = jnp.asarray(t, v.dtype)
-    return keep_where(jnp.abs(v) > jnp.sqrt(2 * t), v)
+    return plus_zero(keep_where((jnp.abs(v) > jnp.sqrt(2 * t)) | (t == 0), v))
 
 
 def l_half(v: ArrayLike, t: ArrayLike) -> Array:
@@ -39,7 +39,7 @@ def l_half(v: ArrayLike, t: ArrayLike) -> Array:
     ratio = jnp.where(kept, t / 4 * (jnp.where(kept, size, 1) / 3) ** -1.5, 0)
     angle = jnp.arccos(jnp.minimum(ratio, 0.75))  # at most 1/sqrt(2) where kept
     root = 2 / 3 * v * (1 + jnp.cos(2 / 3 * (jnp.pi - angle)))
-    return keep_where(kept, root)
+    return plus_zero(keep_where(kept | (t == 0), root))
 
 
 def mcp(v: ArrayLike, step: ArrayLike, lam: ArrayLike, gamma: ArrayLike) -> Array:
@@ -114,7 +114,7 @@ def log_sum(v: ArrayLike, t: ArrayLike, epsilon: ArrayLike) -> Array:
     convex = t <= epsilon**2
     rises = t * jnp.log1p(root / epsilon) + root * (root / 2 - size)  # objective minus that at 0
     kept = real & jnp.where(convex, size * epsilon > t, rises < 0)
-    return keep_where(kept, jnp.sign(v) * root)
+    return plus_zero(jnp.where(t == 0, v, keep_where(kept, jnp.sign(v) * root)))
 
 
 def capped_l1(v: ArrayLike, t: ArrayLike, theta: ArrayLike) -> Array:

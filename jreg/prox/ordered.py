@@ -10,7 +10,7 @@ import numpy as np
 
 from jreg import checks, tree
 from jreg.projections.order import isotonic
-from jreg.prox.elementwise import keep_where, soft_threshold
+from jreg.prox.elementwise import keep_where, plus_zero, soft_threshold
 from jreg.typing import Array, ArrayLike
 
 
@@ -65,7 +65,7 @@ def linf(v: ArrayLike, t: ArrayLike) -> Array:
     top = water_level(size, t)
     sunk = jnp.sum(size) <= t
     clipped = jnp.where(size <= top, v, jnp.sign(v) * top)
-    return keep_where(jnp.where(sunk, False, clipped != 0), clipped)
+    return plus_zero(jnp.where(sunk, 0, clipped))
 
 
 def water_level(v: ArrayLike, t: ArrayLike, where: ArrayLike = True) -> Array:
