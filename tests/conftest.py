@@ -31,10 +31,20 @@ SLOW = (
     "test_path_laws.py::test_weight_k_is_the_row_k_times[logistic]",
     "test_projections.py::test_parameters_may_be_traced_and_batched",
 )
+# Files whose tests have a float64 and a float32 case: the latter compiles all over again.
+BOTH_DTYPES = (
+    "test_calculus.py",
+    "test_cox.py",
+    "test_losses.py",
+    "test_ordered.py",
+    "test_projections.py",
+    "test_spectral.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
-        if any(name in item.nodeid for name in SLOW):
+        repeated = item.path.name in BOTH_DTYPES and "float32" in item.name
+        if repeated or any(name in item.nodeid for name in SLOW):
             item.add_marker(pytest.mark.slow)
