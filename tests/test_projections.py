@@ -329,4 +329,4 @@ def test_against_a_convex_solver(row):
         variable = cp.Variable(row.shape, symmetric=row.project is P.psd)
         problem = cp.Problem(cp.Minimize(cp.sum_squares(variable - x)), row.spec(variable, cp))
         problem.solve(solver=cp.CLARABEL)
-        np.testing.assert_allclose(ours, variable.value, atol=2e-5)
+        np.testing.assert_allclose(ours, variable.value, atol=2e-4)
