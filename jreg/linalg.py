@@ -53,6 +53,11 @@ def safe_reciprocal(a: Array) -> Array:
     return jnp.where(a == 0, 0, 1 / jnp.where(a == 0, 1, a))
 
 
+def plus_zero(z: Array) -> Array:
+    """z with +0 for -0, and the derivative of z: `-0 + 0 = +0`."""
+    return z + jax.lax.stop_gradient(jnp.where(z == 0, jnp.abs(z), 0))
+
+
 def norm_l2(x: Array, axis: int | None, keepdims: bool = False) -> Array:
     """`sqrt(sum x^2)` without overflow; the derivative at 0 is 0.
 

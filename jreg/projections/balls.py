@@ -7,7 +7,7 @@ concrete one raises ValueError.
 import jax.numpy as jnp
 
 from jreg import checks, tree
-from jreg.linalg import norm_l2
+from jreg.linalg import norm_l2, plus_zero
 from jreg.projections.section import simplex
 from jreg.typing import Array, ArrayLike, Scalar
 
@@ -124,11 +124,6 @@ def l2_sphere_along(v: Array, radius: Array, axis: int) -> Array:
     zero = size == 0
     unit = jnp.where(zero, jnp.broadcast_to(first, v.shape), v / jnp.where(zero, 1, size))
     return plus_zero(unit * radius)
-
-
-def plus_zero(z: Array) -> Array:
-    """z with +0 for -0."""
-    return jnp.where((z == 0) & jnp.signbit(z), 0, z)
 
 
 def _sign(v: Array) -> Array:

@@ -4,8 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jreg import checks, tree
-from jreg.linalg import dot, norm_l2, safe_reciprocal
-from jreg.projections.balls import plus_zero
+from jreg.linalg import dot, norm_l2, plus_zero, safe_reciprocal
 from jreg.typing import Array, ArrayLike, Scalar
 
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from jreg import checks, tree
-from jreg.linalg import dot
-from jreg.projections.balls import l2_ball_along, l2_sphere_along, plus_zero
+from jreg.linalg import dot, plus_zero
+from jreg.projections.balls import l2_ball_along, l2_sphere_along
 from jreg.typing import Array, ArrayLike, Scalar
 
 

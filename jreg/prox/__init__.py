@@ -4,13 +4,13 @@
 per feature) unless a function says otherwise. An infinite threshold means the limit.
 """
 
+from jreg.linalg import plus_zero
 from jreg.prox.elementwise import (
     asymmetric_soft_threshold,
     elastic_net,
     huber,
     keep_where,
     nonnegative_soft_threshold,
-    plus_zero,
     ridge,
     soft_threshold,
 )

@@ -4,9 +4,9 @@
 per feature). An infinite threshold means the limit.
 """
 
-import jax
 import jax.numpy as jnp
 
+from jreg.linalg import plus_zero
 from jreg.typing import Array, ArrayLike
 
 
@@ -81,11 +81,6 @@ def huber(v: ArrayLike, t: ArrayLike, delta: ArrayLike) -> Array:
     t, delta = jnp.asarray(t, v.dtype), jnp.asarray(delta, v.dtype)
     inner = jnp.abs(v) <= delta * (1 + t)
     return jnp.where(inner, ridge(v, t), soft_threshold(v, t * delta))
-
-
-def plus_zero(z: Array) -> Array:
-    """z with +0 for -0, and the derivative of z: `-0 + 0 = +0`."""
-    return z + jax.lax.stop_gradient(jnp.where(z == 0, jnp.abs(z), 0))
 
 
 def keep_where(kept: Array, v: Array) -> Array:

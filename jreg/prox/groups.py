@@ -9,7 +9,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jreg.prox.elementwise import nonnegative_soft_threshold, plus_zero
+from jreg.linalg import plus_zero
+from jreg.prox.elementwise import nonnegative_soft_threshold
 from jreg.typing import Array, ArrayLike
 
 

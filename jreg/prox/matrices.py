@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jreg import tree
-from jreg.linalg import dot
-from jreg.prox.elementwise import plus_zero, soft_threshold
+from jreg.linalg import dot, plus_zero
+from jreg.prox.elementwise import soft_threshold
 from jreg.prox.nonconvex import l0
 from jreg.typing import Array, ArrayLike
 

@@ -7,7 +7,8 @@ two equally good ones that nearer 0. (Several libraries return a stationary poin
 
 import jax.numpy as jnp
 
-from jreg.prox.elementwise import keep_where, plus_zero, soft_threshold
+from jreg.linalg import plus_zero
+from jreg.prox.elementwise import keep_where, soft_threshold
 from jreg.typing import Array, ArrayLike
 
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jreg import checks, tree
+from jreg.linalg import plus_zero
 from jreg.projections.order import isotonic
-from jreg.prox.elementwise import keep_where, plus_zero, soft_threshold
+from jreg.prox.elementwise import keep_where, soft_threshold
 from jreg.typing import Array, ArrayLike
 
 
