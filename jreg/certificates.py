@@ -27,6 +27,7 @@ from jreg import tree
 from jreg.linalg import dot, safe_reciprocal
 from jreg.losses import means
 from jreg.losses.means import like_rows
+from jreg.penalties import has_prox
 from jreg.problem import CentredProblem, Linear, OnCoef
 from jreg.typing import Array, PyTree, has
 
@@ -100,7 +101,9 @@ def null_model(problem: CentredProblem, penalty: Any) -> NullModel:
     value = 0.5 * means.mean_deviance(problem.loss, eta, problem.y, problem.weight)
     # entries that may enter; a constraint has no strength to take away, so all of them may
     zero = jnp.zeros_like(gradient)
-    candidates = penalty.at(0.0).kkt_distance(zero, gradient)
+    candidates = jnp.abs(gradient)
+    if has_prox(penalty):
+        candidates = penalty.at(0.0).kkt_distance(zero, gradient)
     size = tree.largest(jnp.where(jnp.isinf(candidates), jnp.abs(gradient), candidates))
     return NullModel(
         params=params,

@@ -40,12 +40,18 @@ class Problem:
 
     `fun` is part of the structure: the same function object with new `args` compiles once.
 
+    has_aux: whether fun returns (value, aux); `Solution.aux` has that of the solution.
+    value_and_grad: whether fun returns (value, gradient), or ((value, aux), gradient): for
+    gradients of your own. It is then differentiated no further than that gradient.
+
     >>> Problem(lambda w, a: jnp.sum((w - a) ** 2), (1.0,)).value(jnp.zeros(2))
     Array(2., dtype=float32)
     """
 
     fun: Callable[..., Array] = tree.static()
     args: tuple = ()
+    has_aux: bool = tree.static(default=False)
+    value_and_grad: bool = tree.static(default=False)
 
     def image(self, params: PyTree) -> PyTree:
         """The parameters themselves."""
@@ -53,11 +59,22 @@ class Problem:
 
     def value(self, image: PyTree) -> Array:
         """`fun` there."""
-        return self.fun(image, *self.args)
+        return self._value_and_aux(image)[0]
+
+    def aux(self, params: PyTree) -> PyTree:
+        """What `fun` returns beside its value; None without has_aux."""
+        return self._value_and_aux(params)[1]
 
     def gradient(self, image: PyTree) -> PyTree:
         """Gradient of `fun` there."""
-        return jax.grad(self.fun)(image, *self.args)
+        if self.value_and_grad:
+            return self.fun(image, *self.args)[1]
+        return jax.grad(self.value)(image)
+
+    def _value_and_aux(self, params: PyTree) -> tuple[Array, PyTree]:
+        found: Any = self.fun(params, *self.args)
+        found = found[0] if self.value_and_grad else found
+        return found if self.has_aux else (found, None)
 
     def bregman(self, new: PyTree, old: PyTree, gradient: PyTree) -> Array:
         """`fun(new) - fun(old) - <gradient, new - old>`, or 0 if that is within rounding."""

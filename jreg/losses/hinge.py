@@ -26,8 +26,9 @@ class SquaredHinge:
     translates: ClassVar[bool] = False
 
     def pointwise(self, eta: Array, y: Array) -> Array:
-        """`max(0, 1 - s eta)^2`."""
-        return jnp.maximum(1 - _sign(y) * eta, 0) ** 2
+        """`max(0, 1 - s eta)^2`; its second derivative at the kink is 0, as in `curvature`."""
+        slack = 1 - _sign(y) * eta
+        return jnp.where(slack > 0, slack, 0 * slack) ** 2
 
     def gradient(self, eta: Array, y: Array) -> Array:
         """`-2 s max(0, 1 - s eta)`."""

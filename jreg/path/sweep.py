@@ -110,7 +110,13 @@ def solve_blocks(
     def one(lam: Array, start: Linear) -> Solution:
         strong = penalty.at(lam)
         return iterate(
-            solver, problem, strong, start, lambda w: certify(problem, strong, w, null), tol, limit
+            solver,
+            problem,
+            strong,
+            start,
+            lambda w, penalty: certify(problem, penalty, w, null),
+            tol,
+            limit,
         )
 
     def solve_block(start: Linear, lams: Array) -> tuple[Linear, Solution]:

@@ -6,7 +6,7 @@ varies the strength through `at`. New penalties are made of members by `+`, `sca
 `kernels_only`.
 """
 
-from jreg.penalties.addable import has_prox
+from jreg.penalties.addable import has_prox, is_smooth
 from jreg.penalties.box import Box, NonNegative
 from jreg.penalties.calculus import fixed, scaled, tilted, translated
 from jreg.penalties.duality import conjugate, envelope
@@ -62,6 +62,7 @@ __all__ = [
     "envelope",
     "fixed",
     "has_prox",
+    "is_smooth",
     "kernels_only",
     "masked",
     "of_map",

@@ -1,4 +1,4 @@
-"""`p + q` for penalties, and whether a penalty has a prox at all."""
+"""`p + q` for penalties, and two traits that a penalty need not declare: `has_prox`, `smooth`."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 class Addable:
     """Gives a penalty the sign `+`; the sum always exists, its prox only by a proved rule."""
+
+    smooth: ClassVar[bool] = False  # differentiable everywhere, with a Lipschitz gradient
 
     # `sum.py` puts `add` here: its rules name members, which are built on this class
     join: ClassVar[Callable[[Any, Any], Any]]
@@ -17,3 +19,8 @@ class Addable:
 def has_prox(penalty: Any) -> bool:
     """Whether `penalty.prox` may be called; False for a sum without a rule and what wraps one."""
     return getattr(penalty, "has_prox", True)
+
+
+def is_smooth(penalty: Any) -> bool:
+    """Whether a penalty is differentiable everywhere; False where it does not say so."""
+    return getattr(penalty, "smooth", False)

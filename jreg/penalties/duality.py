@@ -30,6 +30,7 @@ class Conjugate(Wrapper):
 
     homogeneous: ClassVar[bool] = False
     polar: ClassVar[None] = None
+    smooth: ClassVar[bool] = False
     entry: ClassVar[None] = None
 
     def value(self, w: PyTree) -> Array:
@@ -89,6 +90,7 @@ class Envelope(Wrapper):
     mu: Scalar = 1.0
 
     homogeneous: ClassVar[bool] = False
+    smooth: ClassVar[bool] = True
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"mu": (1e-30, 1e30)}
     polar: ClassVar[None] = None
     entry: ClassVar[None] = None

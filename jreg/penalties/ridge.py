@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from jreg import prox, tree
+from jreg.penalties import strength
 from jreg.penalties.separable import Separable, flat_or_infinite, parameter
 from jreg.typing import Array, Scalar
 
@@ -24,6 +25,11 @@ class Ridge(Separable):
 
     lam: Scalar = 1.0
     weights: Any = None
+
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        """Unless a weight is infinite, which is a constraint."""
+        return strength.finite(self.weights)
 
     def _value(self, w: Array, s: Array) -> Array:
         return 0.5 * s * w**2
@@ -63,6 +69,11 @@ class Huber(Separable):
         "delta": (1e-30, 1e30),
         "weights": (0, inf),
     }
+
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        """Unless a weight is infinite, which is a constraint."""
+        return strength.finite(self.weights)
 
     def _value(self, w: Array, s: Array) -> Array:
         delta = parameter(self, "delta", w)

@@ -20,6 +20,7 @@ class Spectral(Wrapper):
 
     separable: ClassVar[bool] = False
     compares: ClassVar[bool] = False
+    smooth: ClassVar[bool] = False
     entry: ClassVar[None] = None
     restrict: ClassVar[None] = None
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jreg import tree
+from jreg import checks, tree
 from jreg.typing import Array, PyTree, Scalar
 
 
@@ -108,3 +109,9 @@ def share(ratio: Scalar, lam: Scalar) -> Array:
     """`ratio * lam`, and 0 rather than NaN where the ratio is 0 and lam infinite."""
     ratio = jnp.asarray(ratio)
     return jnp.where(ratio == 0, 0, ratio) * jnp.where((ratio == 0) & jnp.isinf(lam), 0, lam)
+
+
+def finite(weights: Any) -> bool:
+    """Whether no concrete weight is infinite; traced ones are taken to be finite."""
+    known = [leaf for leaf in jax.tree.leaves(weights) if not checks.is_traced(leaf)]
+    return all(np.isfinite(np.asarray(leaf)).all() for leaf in known)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jreg import tree
 from jreg.penalties import strength
-from jreg.penalties.addable import Addable, has_prox
+from jreg.penalties.addable import Addable, has_prox, is_smooth
 from jreg.penalties.box import Box
 from jreg.penalties.intervals import Interval, distance, interval, total
 from jreg.penalties.ridge import Huber, Ridge
@@ -50,6 +50,11 @@ class Sum(Addable):
     def separable(self) -> bool:
         """All terms are."""
         return all(f.separable for f in self.terms)
+
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        """All terms are."""
+        return all(is_smooth(f) for f in self.terms)
 
     @property
     def homogeneous(self) -> bool:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jreg import tree
-from jreg.penalties.addable import Addable, has_prox
+from jreg.penalties.addable import Addable, has_prox, is_smooth
 from jreg.penalties.wrapper import optional
 from jreg.typing import Array, PyTree, Scalar
 
@@ -41,6 +41,11 @@ class TreeWise(Addable):
     def separable(self) -> bool:
         """All are."""
         return all(f.separable for f in self._penalties())
+
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        """All are."""
+        return all(is_smooth(f) for f in self._penalties())
 
     @property
     def homogeneous(self) -> bool:

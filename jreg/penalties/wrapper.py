@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jreg import prox, tree
-from jreg.penalties.addable import Addable, has_prox
+from jreg.penalties.addable import Addable, has_prox, is_smooth
 from jreg.typing import Array, PyTree, Scalar
 
 Self = TypeVar("Self", bound="Wrapper")
@@ -33,6 +33,11 @@ class Wrapper(Addable):
     def separable(self) -> bool:
         """As that of the inner penalty."""
         return self.penalty.separable
+
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        """As that of the inner penalty."""
+        return is_smooth(self.penalty)
 
     @property
     def homogeneous(self) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jreg.penalties import has_prox, is_smooth
 from jreg.problem import LinearProblem
 from jreg.solvers.coordinate_descent import CoordinateDescent
 from jreg.solvers.fista import FISTA
@@ -12,6 +13,8 @@ SOLVERS: tuple[Any, ...] = (ProxNewton, FISTA, CoordinateDescent)
 
 _MEANING = {
     "prox": "a penalty with a proximal operator",
+    "smooth penalty": "a penalty without kinks (None, Ridge, Huber, an envelope)",
+    "parts": "a penalty of a linear map, or a sum of penalties that have proximal operators",
     "linear": "a LinearProblem",
     "separable": "a separable penalty",
     "smoothness": "a loss whose gradient is Lipschitz",
@@ -59,7 +62,11 @@ def check_needs(solver: Any, problem: Any, penalty: Any) -> None:
 
 
 def _provided(problem: Any, penalty: Any) -> set[str]:
-    provided = {"prox"}
+    provided = set()
+    if has_prox(penalty):
+        provided.add("prox")
+    if is_smooth(penalty):
+        provided.add("smooth penalty")
     if penalty.separable and has(penalty, "restrict"):
         provided.add("separable")
     if penalty.convex:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,10 +17,11 @@ from jreg.certificates import (
     null_model,
     on_coef,
 )
+from jreg.penalties import Ridge, has_prox
 from jreg.problem import Linear, LinearProblem, Problem
 from jreg.solvers.choice import check_needs, default_solver
 from jreg.status import Status
-from jreg.typing import Array, Penalty, PyTree, Scalar, Solver
+from jreg.typing import Array, Penalty, PyTree, Scalar, Solver, has
 
 
 @tree.dataclass
@@ -29,6 +31,7 @@ class Solution:
     params: like the start, in original units. value: the objective there. gap: duality gap over the
     null model's objective, NaN where there is no dual. residual: largest KKT distance over the
     size of the null model's gradient. num_steps: steps taken. status: a `Status`, as an integer.
+    aux: what `fun` returns beside its value, at params. history: a `History` if asked for.
     """
 
     params: PyTree
@@ -37,28 +40,48 @@ class Solution:
     residual: Array
     num_steps: Array
     status: Array
+    aux: PyTree = None
+    history: "History | None" = None
+
+
+@tree.dataclass
+class History:
+    """The certificate after every step, entry 0 being the start; arrays (max_steps + 1,).
+
+    Entries after the last step are NaN, and -1 in num_zeros: the number of parameters (of a linear
+    model: coefficients) that are exactly 0.
+    """
+
+    value: Array
+    gap: Array
+    residual: Array
+    num_zeros: Array
 
 
 def solve(
     problem: Problem | LinearProblem | Callable[..., Array],
-    penalty: Penalty,
+    penalty: Penalty | None,
     params: PyTree | None = None,
     *args: Any,
     solver: Solver | None = None,
     tol: Scalar | None = None,
     max_steps: int | None = None,
+    history: bool = False,
 ) -> Solution:
     """Minimise `problem + penalty` to a certificate of `tol`.
 
     Args:
       problem: a `LinearProblem`, a `Problem`, or a function `fun(params, *args)` (compiled once
-        per function object: pass data through args).
-      penalty: a member of `jreg.penalties`; on a linear problem it applies to coef only.
+        per function object: pass data through args). A function that returns more than its
+        value is a `Problem(fun, args, has_aux=True)`, or `value_and_grad=True`.
+      penalty: a member of `jreg.penalties`; on a linear problem it applies to coef only. None is
+        no penalty.
       params: the start. Optional for a linear problem (default: the null model), needed otherwise.
-      solver: `FISTA()`, `CoordinateDescent()`, `ProxNewton()`; None chooses (`default_solver`).
+      solver: a member of `jreg.solvers`; None chooses (`default_solver`).
       tol: bound of the relative duality gap, or of the KKT residual where there is no dual.
         None: 1e-6 in float64, 1e-4 in float32.
       max_steps: limit of steps; None is the solver's own.
+      history: whether to certify and record every step, without leaving compiled code.
 
     Returns a `Solution`. It never raises for numbers met on the way: look at `status`. Raises
     ValueError or TypeError for shapes, dtypes, concrete out-of-range numbers, a tol below the
@@ -82,14 +105,19 @@ def solve(
             "problem must be a LinearProblem, a Problem or a function of the parameters; "
             f"got {type(problem).__name__}"
         )
+    penalty = Ridge(0.0) if penalty is None else penalty
     problem, penalty, params = check_inputs(problem, penalty, params)
     solver = default_solver(problem, penalty) if solver is None else solver
     check_needs(solver, problem, penalty)
     checks.number("max_steps", max_steps, low=0)
     dtype = tree.dtype((problem.X,) if isinstance(problem, LinearProblem) else params)
     tol = jnp.asarray(checks.tolerance(tol, dtype), dtype)
-    limit = jnp.asarray(solver.max_steps if max_steps is None else max_steps, jnp.int32)
-    return _solve(problem, penalty, params, tree.cast(solver, dtype), tol, limit)
+    max_steps = solver.max_steps if max_steps is None else max_steps
+    if history and checks.is_traced(max_steps):
+        raise TypeError("history=True needs a concrete max_steps: it is the length of the arrays")
+    record = int(max_steps) + 1 if history else 0
+    limit = jnp.asarray(max_steps, jnp.int32)
+    return _solve(problem, penalty, params, tree.cast(solver, dtype), tol, limit, record)
 
 
 def check_inputs(
@@ -127,9 +155,15 @@ def check_inputs(
     return problem, tree.cast(penalty, dtype), params
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="record")
 def _solve(
-    problem: Any, penalty: Any, params: PyTree | None, solver: Any, tol: Array, limit: Array
+    problem: Any,
+    penalty: Any,
+    params: PyTree | None,
+    solver: Any,
+    tol: Array,
+    limit: Array,
+    record: int,
 ) -> Solution:
     if isinstance(problem, LinearProblem):
         centred = problem.centred()
@@ -140,21 +174,24 @@ def _solve(
             centred,
             penalty,
             start,
-            lambda w: certify(centred, penalty, w, null),
+            lambda w, penalty: certify(centred, penalty, w, null),
             tol,
             limit,
+            record,
         )
         return dataclasses.replace(found, params=centred.to_original(found.params))
     scale = gradient_scale(problem, params)
-    return iterate(
+    found = iterate(
         solver,
         problem,
         penalty,
         params,
-        lambda w: certify_smooth(problem, penalty, w, scale),
+        lambda w, penalty: certify_smooth(problem, penalty, w, scale),
         tol,
         limit,
+        record,
     )
+    return dataclasses.replace(found, aux=problem.aux(found.params))
 
 
 def iterate(
@@ -162,19 +199,23 @@ def iterate(
     problem: Any,
     penalty: Any,
     params: PyTree,
-    certificate: Callable[[PyTree], Certificate],
+    certificate: Callable[[PyTree, Any], Certificate],
     tol: Array,
     limit: Array,
+    record: int = 0,
 ) -> Solution:
     """Steps of `solver` until the certificate is within tol, or a reason to stop. Pure.
 
-    A certificate is taken at the start and after every `solver.check_every` steps.
+    A certificate is taken at the start and after every `solver.check_every` steps, or after each
+    one to record a history of length `record`. A solver that splits the penalty supplies what
+    stands for it in the certificate, `solver.certified(penalty, state)`, with its dual variables.
     """
     problem = solver.prepare(problem)
-    penalty = on_coef(problem, penalty)
-    # a start outside the penalty's domain is first brought to it
-    outside = jnp.isinf(penalty.value(params))
-    params = tree.select(outside, penalty.prox(params, jnp.zeros((), tol.dtype)), params)
+    whole, penalty = penalty, on_coef(problem, penalty)
+    if has_prox(whole):  # a start outside the penalty's domain is first brought to it
+        outside = jnp.isinf(penalty.value(params))
+        params = tree.select(outside, penalty.prox(params, jnp.zeros((), tol.dtype)), params)
+    check_every = 1 if record else solver.check_every
     eps = jnp.finfo(tol.dtype).eps
 
     def status(found: Certificate, steps: Array, still: Array) -> Array:
@@ -197,30 +238,37 @@ def iterate(
         return code.astype(jnp.int32)
 
     def advance(carry: tuple) -> tuple:
-        params, state, _, steps, still, _, count = carry
+        params, state, _, steps, still, _, count, trace = carry
         new, state = jax.lax.fori_loop(
             0, count, lambda _, ps: solver.update(problem, penalty, *ps), (params, state)
         )
-        found = certificate(new)
+        shown = solver.certified(whole, state) if has(solver, "certified") else whole
+        found = certificate(new, shown)
         measured = (found.value, found.gap, found.residual)
         steps = steps + count
         moved = tree.largest(tree.subtract(new, params)) > 4 * eps * tree.largest(new)
         still = jnp.where(moved | (count == 0), 0, still + 1)
-        count = jnp.minimum(solver.check_every, limit - steps)
-        return new, state, measured, steps, still, status(found, steps, still), count
+        count = jnp.minimum(check_every, limit - steps)
+        if trace is not None:
+            zeros = tree.total(lambda w: w == 0, new.coef if isinstance(new, Linear) else new)
+            entry = History(*measured, zeros.astype(jnp.int32))
+            trace = jax.tree.map(lambda all, one: all.at[steps].set(one), trace, entry)
+        return new, state, measured, steps, still, status(found, steps, still), count, trace
 
     def unfinished(carry: tuple) -> Array:
         return carry[5] == _RUNNING
 
     zero = jnp.zeros((), jnp.int32)
     state = solver.init(problem, penalty, params)
-    nothing = (jnp.full((), jnp.nan, tol.dtype),) * 3
+    nan = jnp.full((), jnp.nan, tol.dtype)
+    empty = jnp.full(record, jnp.nan, tol.dtype)
+    trace = History(empty, empty, empty, jnp.full(record, -1, jnp.int32)) if record else None
     # the first turn takes no step, so that the certificate is compiled once
-    carry = (params, state, nothing, zero, zero, jnp.full_like(zero, _RUNNING), zero)
-    params, _, (value, gap, residual), steps, _, code, _ = jax.lax.while_loop(
+    carry = (params, state, (nan,) * 3, zero, zero, jnp.full_like(zero, _RUNNING), zero, trace)
+    params, _, (value, gap, residual), steps, _, code, _, trace = jax.lax.while_loop(
         unfinished, advance, carry
     )
-    return Solution(params, value, gap, residual, steps, code)
+    return Solution(params, value, gap, residual, steps, code, history=trace)
 
 
 _RUNNING = -1
