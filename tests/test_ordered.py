@@ -450,7 +450,9 @@ def test_defect_19_isotonic_regression_runs_on_the_device():
     text = str(jax.make_jaxpr(jax.vmap(isotonic))(np.zeros((3, 5), "float32")))
     assert "callback" not in text
     V = np.random.default_rng(0).normal(size=(8, 30)).astype("float32")
-    np.testing.assert_array_equal(jax.vmap(isotonic)(V), np.stack([isotonic(v) for v in V]))
+    np.testing.assert_allclose(
+        jax.vmap(isotonic)(V), np.stack([isotonic(v) for v in V]), rtol=1e-6, atol=1e-6
+    )
 
 
 def test_isotonic_penalty():

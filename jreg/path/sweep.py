@@ -1,6 +1,7 @@
 """`sweep`: a whole lambda path as one pure function."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from jreg.penalties import L1
 from jreg.problem import CentredProblem, Linear, LinearProblem
 from jreg.solvers import Solution, default_solver
 from jreg.solvers.choice import check_needs
-from jreg.solvers.solve import check_inputs, iterate
+from jreg.solvers.solve import check_inputs, differentiate, iterate, no_tangent
 from jreg.typing import Array, ArrayLike, Penalty, Scalar, Solver
 
 
@@ -69,7 +70,8 @@ def sweep(
     return _sweep(problem, penalty, lams, tree.cast(solver, dtype), tol, limit, block)
 
 
-def _sweep_pure(
+@partial(jax.jit, static_argnames="block")
+def _sweep(
     problem: LinearProblem,
     penalty: Any,
     lams: Array,
@@ -79,19 +81,47 @@ def _sweep_pure(
     block: int,
 ) -> Path:
     centred = problem.centred()
-    null = null_model(centred, penalty)
+    found = _solutions(centred, penalty, lams, solver, tol, limit, block)
+    return assemble(problem, centred, penalty, lams, found)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(6,))
+def _solutions(
+    problem: CentredProblem,
+    penalty: Any,
+    lams: Array,
+    solver: Any,
+    tol: Array,
+    limit: Array,
+    block: int,
+) -> Solution:
+    """Solutions in (theta, b), in the order of lams."""
+    null = null_model(problem, penalty)
     order = jnp.argsort(-lams)
     padding = -lams.size % block
     falling = jnp.concatenate([lams[order], jnp.repeat(lams[order][-1:], padding)])
     found = solve_blocks(
-        solver, centred, penalty, null, falling.reshape(-1, block), null.params, tol, limit
+        solver, problem, penalty, null, falling.reshape(-1, block), null.params, tol, limit
     )
     back = jnp.argsort(order)
-    found = jax.tree.map(lambda leaf: leaf[back], found)
-    return assemble(problem, centred, penalty, lams, found)
+    return jax.tree.map(lambda leaf: leaf[back], found)
 
 
-_sweep = jax.jit(_sweep_pure, static_argnames="block")
+@_solutions.defjvp
+def _derivatives(block: int, primals: tuple, tangents: tuple) -> tuple[Solution, Solution]:
+    """By the implicit function theorem, lambda by lambda."""
+    found = _solutions(*primals, block)
+    problem, penalty, lams = primals[:3]
+    d_problem, d_penalty, d_lams = tangents[:3]
+
+    def one(found: Solution, lam: Array, d_lam: Array) -> tuple[Linear, Array]:
+        at = jax.jvp(lambda p, c: p.at(c), (penalty, lam), (d_penalty, d_lam))
+        tangent = differentiate(found, problem, at[0], d_problem, at[1])
+        return tangent.params, tangent.value
+
+    params, value = jax.vmap(one)(found, lams, d_lams)
+    constant = jax.tree.map(no_tangent, found)
+    return found, dataclasses.replace(constant, params=params, value=value)
 
 
 def solve_blocks(
@@ -168,6 +198,7 @@ def weighted_deviance(problem: CentredProblem, eta: Array) -> Array:
 
 def null_deviance(problem: CentredProblem) -> Array:
     """Deviance of the intercept (if any) and offset alone; 0 if they explain y fully."""
-    null = null_model(dataclasses.replace(problem, gram=None), L1())
+    fixed = jax.lax.stop_gradient(dataclasses.replace(problem, gram=None))
+    null = jax.lax.stop_gradient(null_model(fixed, L1()))  # an optimum: only the data count
     deviance = weighted_deviance(problem, problem.image(null.params))
     return jnp.where(null.value == 0, 0, deviance)

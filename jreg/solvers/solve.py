@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jreg import checks, tree
 from jreg.certificates import (
@@ -17,8 +18,9 @@ from jreg.certificates import (
     null_model,
     on_coef,
 )
+from jreg.implicit import solution_tangent
 from jreg.penalties import Ridge, has_prox
-from jreg.problem import Linear, LinearProblem, Problem
+from jreg.problem import CentredProblem, Linear, LinearProblem, Problem
 from jreg.solvers.choice import check_needs, default_solver
 from jreg.status import Status
 from jreg.typing import Array, Penalty, PyTree, Scalar, Solver, has
@@ -167,31 +169,73 @@ def _solve(
 ) -> Solution:
     if isinstance(problem, LinearProblem):
         centred = problem.centred()
-        null = null_model(centred, penalty)
-        start = null.params if params is None else centred.from_original(params)
-        found = iterate(
-            solver,
-            centred,
-            penalty,
-            start,
-            lambda w, penalty: certify(centred, penalty, w, null),
-            tol,
-            limit,
-            record,
-        )
+        start = None if params is None else centred.from_original(params)
+        found = _minimise(centred, penalty, start, solver, tol, limit, record)
         return dataclasses.replace(found, params=centred.to_original(found.params))
-    scale = gradient_scale(problem, params)
-    found = iterate(
-        solver,
-        problem,
-        penalty,
-        params,
-        lambda w, penalty: certify_smooth(problem, penalty, w, scale),
-        tol,
-        limit,
-        record,
-    )
+    found = _minimise(problem, penalty, params, solver, tol, limit, record)
     return dataclasses.replace(found, aux=problem.aux(found.params))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(6,))
+def _minimise(
+    problem: Any,
+    penalty: Any,
+    start: PyTree | None,
+    solver: Any,
+    tol: Array,
+    limit: Array,
+    record: int,
+) -> Solution:
+    """The solution in the variables that solvers see."""
+    if isinstance(problem, CentredProblem):
+        null = null_model(problem, penalty)
+        start = null.params if start is None else start
+
+        def certificate(w: PyTree, penalty: Any) -> Certificate:
+            return certify(problem, penalty, w, null)
+
+    else:
+        scale = gradient_scale(problem, start)
+
+        def certificate(w: PyTree, penalty: Any) -> Certificate:
+            return certify_smooth(problem, penalty, w, scale)
+
+    return iterate(solver, problem, penalty, start, certificate, tol, limit, record)
+
+
+@_minimise.defjvp
+def _derivative(record: int, primals: tuple, tangents: tuple) -> tuple[Solution, Solution]:
+    """By the implicit function theorem, whatever the solver did."""
+    found = _minimise(*primals, record)
+    return found, differentiate(found, *primals[:2], *tangents[:2])
+
+
+def differentiate(
+    found: Solution, problem: Any, penalty: Any, d_problem: Any, d_penalty: Any
+) -> Solution:
+    """The tangent of a solution: of params and value; NaN unless it has converged.
+
+    The gap, the residual and the history count as constants.
+    """
+    w = found.params
+    dw = solution_tangent(problem, penalty, w, d_problem, d_penalty)
+    solved = (found.status == Status.CONVERGED) | (found.status == Status.AT_PRECISION)
+    factor = jnp.where(solved, 1, jnp.nan)
+    dw = jax.tree.map(lambda d: d * factor.astype(d.dtype), dw)
+
+    def objective(problem: Any, penalty: Any) -> Array:
+        return problem.value(problem.image(w)) + on_coef(problem, penalty).value(w)
+
+    # w is optimal: to first order the value changes with the data alone
+    _, d_value = jax.jvp(objective, (problem, penalty), (d_problem, d_penalty))
+    d_value = d_value * factor.astype(d_value.dtype)
+    return dataclasses.replace(jax.tree.map(no_tangent, found), params=dw, value=d_value)
+
+
+def no_tangent(x: Array) -> Any:
+    """The tangent of a constant."""
+    inexact = jnp.issubdtype(x.dtype, jnp.inexact)
+    return jnp.zeros_like(x) if inexact else np.zeros(jnp.shape(x), jax.dtypes.float0)
 
 
 def iterate(

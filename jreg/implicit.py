@@ -1,0 +1,120 @@
+"""Derivatives of a solution in everything that it depends on, by implicit differentiation.
+
+A solution is a fixed point of every forward-backward step,
+
+    w = prox(v),    v = w - T grad f(w),    T > 0 diagonal.
+
+With H the Hessian of f, J the Jacobian of the prox at v (`G = J T` is symmetric), and c, dg what a
+change of the data does by itself to the prox and to grad f, its derivative is
+
+    dw = G x + c,    x = T^-1 dw - H dw - dg,    hence
+    (G - G T^-1 G + G H G) x = G (T^-1 c - H c - dg),
+
+a symmetric positive semidefinite system. For the lasso G keeps the entries that are not 0: this is
+then `H dw = -dg` on the support, conjugate gradients need as many steps as the support has entries,
+and zeros have derivative 0. Ridges, groups, bounds, fused and spectral penalties bring their
+curvature, and what moves with them, in J and c. Bertrand, Klopfenstein, Massias, Blondel, Vaiter,
+Gramfort and Salmon (2022), sections 2 and 3; Bolte, Le, Pauwels and Silveti-Falls (2021).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.sparse.linalg import cg
+
+from jreg import tree
+from jreg.problem import CentredProblem, OnCoef
+from jreg.typing import Array, PyTree, has
+
+
+def solution_tangent(
+    problem: Any, penalty: Any, params: PyTree, d_problem: Any, d_penalty: Any
+) -> PyTree:
+    """dw, like params, for tangents of the problem and of the penalty.
+
+    params minimise problem + penalty: a `CentredProblem` and a penalty of its coefficients, or a
+    `Problem`. Linear in the tangents, so it serves forward and reverse mode. Memory: a few copies
+    of the parameters and of the linear predictor; a step of the conjugate gradients costs two
+    products with X.
+    """
+    if isinstance(problem, CentredProblem):
+        penalty, d_penalty = OnCoef(penalty), OnCoef(d_penalty)
+
+    def slope(w: PyTree, problem: Any) -> PyTree:
+        return problem.gradient(problem.image(w))
+
+    g, H = jax.linearize(lambda w: slope(w, problem), params)
+    T = _steps(problem, penalty, params, g, H)
+    v = jax.tree.map(lambda w, t, g: w - t * g, params, T, g)
+
+    def prox(v: PyTree, penalty: Any) -> PyTree:
+        one_a_leaf = jax.tree.map(jnp.min, T)
+        return penalty.prox(v, T if penalty.separable else one_a_leaf)
+
+    _, J = jax.linearize(lambda v: prox(v, penalty), v)
+    _, dg = jax.jvp(lambda problem: slope(params, problem), (problem,), (d_problem,))
+    _, c = jax.jvp(lambda penalty: prox(v, penalty), (penalty,), (d_penalty,))
+
+    def G(u: PyTree) -> PyTree:
+        return J(jax.tree.map(jnp.multiply, T, u))
+
+    def over_T(u: PyTree) -> PyTree:
+        return jax.tree.map(jnp.divide, u, T)
+
+    def system(x: PyTree) -> PyTree:
+        y = G(x)
+        return G(jax.tree.map(lambda x, y, Hy: x - y + Hy, x, over_T(y), H(y)))
+
+    right = G(jax.tree.map(lambda c, Hc, dg: c - Hc - dg, over_T(c), H(c), dg))
+    tol = float(jnp.finfo(tree.dtype(params)).eps) ** 0.75
+
+    def conjugate_gradients(system: Any, b: PyTree) -> PyTree:
+        return cg(system, b, tol=tol, maxiter=MAX_STEPS, M=over_T)[0]
+
+    x = jax.lax.custom_linear_solve(system, right, conjugate_gradients, symmetric=True)
+    return jax.tree.map(jnp.add, G(x), c)
+
+
+MAX_STEPS = 2000  # of the conjugate gradients
+
+
+def _steps(problem: Any, penalty: Any, params: PyTree, g: PyTree, H: Any) -> PyTree:
+    """T: about the inverse curvature, entry by entry where the penalty allows."""
+    metric = problem.metric(params, penalty.separable)
+    scale = jnp.ones((), tree.dtype(params))
+    if not isinstance(problem, CentredProblem):
+        curvature = tree.total(jnp.multiply, g, H(g))
+        size = tree.total(jnp.multiply, g, g)
+        known = (curvature > 0) & (size > 0)
+        scale = jnp.where(known, size / jnp.where(known, curvature, 1), 1)
+    if not penalty.convex:  # a local minimum is a fixed point of short steps only
+        scale = scale / 64
+    return jax.tree.map(lambda d: scale / d, metric)
+
+
+class KinkDistance(NamedTuple):
+    """How far a solution is from changing its support, where derivatives jump.
+
+    entering: the least of `1 - c_j` over coefficients that are 0, c_j being the multiple of the
+    strength at which coefficient j would enter, given its gradient; inf if all have entered.
+    leaving: the least of |theta_j| over those that are not 0, relative to the largest; inf if none
+    can leave.
+    """
+
+    entering: Array
+    leaving: Array
+
+
+def kink_distance(problem: CentredProblem, penalty: Any, params: PyTree) -> KinkDistance:
+    """The distances of (theta, b) from the nearest kinks, for penalties with `entry`."""
+    if not has(penalty, "entry"):
+        raise TypeError(f"{type(penalty).__name__} does not say where entries enter")
+    theta = params.coef
+    gradient = problem.gradient(problem.image(params)).coef
+    kinked = ~penalty.support(jnp.zeros_like(theta))
+    zero = kinked & (theta == 0)
+    entering = jnp.min(jnp.where(zero, 1 - penalty.entry(gradient), jnp.inf), initial=jnp.inf)
+    size = jnp.abs(theta) / jnp.max(jnp.abs(theta), initial=jnp.finfo(theta.dtype).tiny)
+    leaving = jnp.min(jnp.where(kinked & ~zero, size, jnp.inf), initial=jnp.inf)
+    return KinkDistance(entering, leaving)
