@@ -10,8 +10,9 @@ minimise over (coef, intercept)
 
 from jreg import linalg, losses, norms, penalties, plots, projections, prox, solvers
 from jreg.conventions import convert_lam
+from jreg.implicit import kink_distance
 from jreg.losses import Cox, Gamma, Logistic, Multinomial, Poisson, Squared
-from jreg.path import Path, lam_grid, path, sweep
+from jreg.path import Path, lam_grid, path, path_sensitivity, sweep
 from jreg.penalties import (
     L0,
     L1,
@@ -72,11 +73,13 @@ __all__ = [
     "convert_lam",
     "default_solver",
     "kernels_only",
+    "kink_distance",
     "lam_grid",
     "linalg",
     "losses",
     "norms",
     "path",
+    "path_sensitivity",
     "penalties",
     "plots",
     "projections",

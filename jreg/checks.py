@@ -52,6 +52,11 @@ def ordered(low_name: str, low: Any, high_name: str, high: Any) -> None:
 
 def ranges(member: Any) -> None:
     """Every hyper-parameter of a penalty within the interval that `member.ranges` gives it."""
+    if "lam" in member.ranges and np.ndim(member.lam) > 0:
+        raise ValueError(
+            f"lam must be one number; got shape {np.shape(member.lam)}. Factors for each feature "
+            "are `weights`; a batch of penalties goes through jax.vmap, a path through sweep"
+        )
     for name, (low, high) in member.ranges.items():
         for leaf in jax.tree.leaves(getattr(member, name)):
             concrete_number(name, leaf, low=low, high=high)

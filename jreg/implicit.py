@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse.linalg import cg
 
 from jreg import tree
-from jreg.problem import CentredProblem, OnCoef
+from jreg.problem import CentredProblem, Linear, LinearProblem, OnCoef
 from jreg.typing import Array, PyTree, has
 
 
@@ -62,18 +63,21 @@ def solution_tangent(
     def over_T(u: PyTree) -> PyTree:
         return jax.tree.map(jnp.divide, u, T)
 
-    def system(x: PyTree) -> PyTree:
-        y = G(x)
-        return G(jax.tree.map(lambda x, y, Hy: x - y + Hy, x, over_T(y), H(y)))
-
+    # one vector for all leaves, so that transposition sees all of them depend on the tangents
     right = G(jax.tree.map(lambda c, Hc, dg: c - Hc - dg, over_T(c), H(c), dg))
-    tol = float(jnp.finfo(tree.dtype(params)).eps) ** 0.75
+    right, unravel = ravel_pytree(right)
 
-    def conjugate_gradients(system: Any, b: PyTree) -> PyTree:
-        return cg(system, b, tol=tol, maxiter=MAX_STEPS, M=over_T)[0]
+    def system(x: Array) -> Array:
+        y = G(unravel(x))
+        inner = jax.tree.map(lambda x, y, Hy: x - y + Hy, unravel(x), over_T(y), H(y))
+        return ravel_pytree(G(inner))[0]
+
+    def conjugate_gradients(system: Any, b: Array) -> Array:
+        tol = float(jnp.finfo(b.dtype).eps) ** 0.75
+        return cg(system, b, tol=tol, maxiter=MAX_STEPS, M=lambda x: x / ravel_pytree(T)[0])[0]
 
     x = jax.lax.custom_linear_solve(system, right, conjugate_gradients, symmetric=True)
-    return jax.tree.map(jnp.add, G(x), c)
+    return jax.tree.map(jnp.add, G(unravel(x)), c)
 
 
 MAX_STEPS = 2000  # of the conjugate gradients
@@ -106,12 +110,22 @@ class KinkDistance(NamedTuple):
     leaving: Array
 
 
-def kink_distance(problem: CentredProblem, penalty: Any, params: PyTree) -> KinkDistance:
-    """The distances of (theta, b) from the nearest kinks, for penalties with `entry`."""
+def kink_distance(problem: LinearProblem, penalty: Any, params: Linear) -> KinkDistance:
+    """How far (coef, intercept), a solution, is from the nearest kinks.
+
+    Derivatives hold within that distance only. Raises TypeError for a penalty that does not say
+    where entries enter (`entry`).
+
+    >>> import jreg
+    >>> problem = jreg.LinearProblem(jnp.eye(3), jnp.array([3.0, 1.0, -2.0]), fit_intercept=False)
+    >>> kink_distance(problem, jreg.L1(0.5), jreg.solve(problem, jreg.L1(0.5)).params)
+    KinkDistance(entering=Array(0.333..., dtype=float32), leaving=Array(0.333..., dtype=float32))
+    """
     if not has(penalty, "entry"):
         raise TypeError(f"{type(penalty).__name__} does not say where entries enter")
-    theta = params.coef
-    gradient = problem.gradient(problem.image(params)).coef
+    centred = problem.checked().centred()
+    params = centred.from_original(tree.cast(Linear(*params), centred.X.dtype))
+    theta, gradient = params.coef, centred.gradient(centred.image(params)).coef
     kinked = ~penalty.support(jnp.zeros_like(theta))
     zero = kinked & (theta == 0)
     entering = jnp.min(jnp.where(zero, 1 - penalty.entry(gradient), jnp.inf), initial=jnp.inf)

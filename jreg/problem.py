@@ -13,6 +13,7 @@ once: `image(params)` (linear: eta, or the parameters themselves), and `value`, 
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +43,7 @@ class Problem:
 
     has_aux: whether fun returns (value, aux); `Solution.aux` has that of the solution.
     value_and_grad: whether fun returns (value, gradient), or ((value, aux), gradient): for
-    gradients of your own. It is then differentiated no further than that gradient.
+    gradients of your own. Newton steps and implicit derivatives differentiate that gradient.
 
     >>> Problem(lambda w, a: jnp.sum((w - a) ** 2), (1.0,)).value(jnp.zeros(2))
     Array(2., dtype=float32)
@@ -52,6 +53,13 @@ class Problem:
     args: tuple = ()
     has_aux: bool = tree.static(default=False)
     value_and_grad: bool = tree.static(default=False)
+
+    def closed(self, params: PyTree) -> "Problem":
+        """The same with the tracers that `fun` captures as arguments: a derivative in them exists."""
+        if not _captures_tracers(self.fun):
+            return self
+        fun, captured = jax.closure_convert(self.fun, params, *self.args)
+        return dataclasses.replace(self, fun=fun, args=(*self.args, *captured))
 
     def image(self, params: PyTree) -> PyTree:
         """The parameters themselves."""
@@ -88,6 +96,25 @@ class Problem:
         """The identity."""
         del separable
         return jax.tree.map(jnp.ones_like, params)
+
+
+def _captures_tracers(fun: Any, seen: tuple[int, ...] = ()) -> bool:
+    """Whether a function, one that it calls by name, or a bound object holds a tracer."""
+    held = [getattr(fun, "__self__", None), getattr(fun, "__defaults__", None)]
+    if isinstance(fun, partial):
+        held += [fun.func, fun.args, fun.keywords]
+    held += [c.cell_contents for c in getattr(fun, "__closure__", None) or () if _is_filled(c)]
+    seen = (*seen, id(fun))
+    inner = [h for h in held if callable(h) and id(h) not in seen]
+    return checks.is_traced(held) or any(_captures_tracers(h, seen) for h in inner)
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
 
 
 @tree.dataclass

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jreg.typing import Array, PyTree
 
@@ -126,3 +127,13 @@ def select(condition: Array, a: PyTree, b: PyTree) -> PyTree:
 def dtype(tree: PyTree) -> Any:
     """The common dtype of all leaves."""
     return jnp.result_type(*jax.tree.leaves(tree))
+
+
+def no_tangent(tree: PyTree) -> PyTree:
+    """The tangent of a constant: zeros, of type float0 for integers."""
+
+    def one(leaf: Array) -> Any:
+        inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)
+        return jnp.zeros_like(leaf) if inexact else np.zeros(jnp.shape(leaf), jax.dtypes.float0)
+
+    return jax.tree.map(one, tree)

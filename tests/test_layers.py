@@ -22,7 +22,7 @@ LEVELS = {
     1: ("losses", "projections", "norms", "conventions", "plots"),
     1.5: ("prox",),
     2: ("penalties",),
-    3: ("problem", "certificates"),
+    3: ("problem", "certificates", "implicit"),
     4: ("solvers",),
     5: ("path",),
     6: ("__init__", "__main__", "commands", "datasets"),

@@ -15,7 +15,7 @@ from jreg.penalties import L1
 from jreg.problem import CentredProblem, Linear, LinearProblem
 from jreg.solvers import Solution, default_solver
 from jreg.solvers.choice import check_needs
-from jreg.solvers.solve import check_inputs, differentiate, iterate, no_tangent
+from jreg.solvers.solve import check_inputs, differentiate, iterate
 from jreg.typing import Array, ArrayLike, Penalty, Scalar, Solver
 
 
@@ -120,7 +120,7 @@ def _derivatives(block: int, primals: tuple, tangents: tuple) -> tuple[Solution,
         return tangent.params, tangent.value
 
     params, value = jax.vmap(one)(found, lams, d_lams)
-    constant = jax.tree.map(no_tangent, found)
+    constant = tree.no_tangent(found)
     return found, dataclasses.replace(constant, params=params, value=value)
 
 
