@@ -35,6 +35,7 @@ from jreg.penalties import (
 from jreg.problem import Linear, LinearProblem, Problem
 from jreg.solvers import FISTA, CoordinateDescent, ProxNewton, Solution, default_solver, solve
 from jreg.status import Status
+from jreg.tuning import SURE, ApproximateLeaveOneOut, HeldOut, KFold, tune
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,8 @@ __all__ = [
     "MCP",
     "SCAD",
     "SLOPE",
+    "SURE",
+    "ApproximateLeaveOneOut",
     "Box",
     "CoordinateDescent",
     "Cox",
@@ -53,6 +56,8 @@ __all__ = [
     "Gamma",
     "GroupLasso",
     "Groups",
+    "HeldOut",
+    "KFold",
     "Linear",
     "LinearProblem",
     "Logistic",
@@ -87,4 +92,5 @@ __all__ = [
     "solve",
     "solvers",
     "sweep",
+    "tune",
 ]

@@ -25,6 +25,7 @@ LEVELS = {
     3: ("problem", "certificates", "implicit"),
     4: ("solvers",),
     5: ("path",),
+    5.5: ("tuning",),
     6: ("__init__", "__main__", "commands", "datasets"),
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
