@@ -44,7 +44,11 @@ def sweep(
 
     Returns a `Path` of JAX arrays in the dtype of the data. Raises as `solve` does, and TypeError
     for a problem that is not linear. Numbers that go wrong on the way end in `status`, lane by
-    lane.
+    lane. Coefficients, intercepts and deviance ratios have derivatives, as `solve`.
+
+    On several devices: X and y sharded over samples (or X over features) on a `jax.sharding.Mesh`
+    go in as they are; lambdas are split by `jax.shard_map(..., check_vma=False)` around sweep, so
+    that each device solves its own.
 
     >>> from jreg import LinearProblem, L1
     >>> problem = LinearProblem(jnp.eye(3), jnp.array([3.0, 1.0, -2.0]), fit_intercept=False)
