@@ -55,7 +55,7 @@ class Problem:
     value_and_grad: bool = tree.static(default=False)
 
     def closed(self, params: PyTree) -> "Problem":
-        """The same with the tracers that `fun` captures as arguments: a derivative in them exists."""
+        """The same, the tracers that `fun` captures being arguments, for derivatives in them."""
         if not _captures_tracers(self.fun):
             return self
         fun, captured = jax.closure_convert(self.fun, params, *self.args)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from jreg import projections as P
+from jreg.projections.search import halfway
 
 A5 = np.array([1.0, -2.0, 0.5, 0.0, 3.0])
 LOW, HIGH = np.array([-1.0, -2, 0, -1, -0.5]), np.array([1.0, 0.5, 2, 1, 0.5])
@@ -292,6 +293,84 @@ def test_ties_and_equal_eigenvalues():
         assert np.all(np.isfinite(jax.jacrev(P.psd)(S)))
     A, b = jnp.ones((2, 3)), jnp.ones(2)  # rank 1
     np.testing.assert_allclose(P.affine(A, b).project(jnp.ones(3)), np.full(3, 1 / 3), atol=1e-6)
+
+
+def sorted_section(v, low, high, a, b):
+    """The projection by a sort of all breakpoints and a look at each piece, in NumPy."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        breaks = np.concatenate([(v - low) / a, (v - high) / a])
+    breaks = np.sort(breaks[np.isfinite(breaks)])
+    product = lambda tau: np.sum(a * np.clip(v - tau * a, low, high))  # noqa: E731
+    i, j = 0, len(breaks) - 1  # product(breaks[i]) >= b > product(breaks[j])
+    while j - i > 1:
+        m = (i + j) // 2
+        i, j = (m, j) if product(breaks[m]) >= b else (i, m)
+    left, right = product(breaks[i]), product(breaks[j])
+    tau = breaks[i] + (breaks[j] - breaks[i]) * (left - b) / (left - right)
+    return np.clip(v - tau * a, low, high)
+
+
+@pytest.mark.parametrize("kind", ["normal", "ties", "many magnitudes", "ascending"])
+def test_long_vectors(kind):
+    """Long enough for a sample and for blocks; n is a multiple of neither."""
+    n = 20_011
+    rng = np.random.default_rng(0)
+    v = {
+        "normal": lambda: rng.normal(size=n),
+        "ties": lambda: np.round(rng.normal(size=n)),
+        "many magnitudes": lambda: rng.normal(size=n) * 10 ** rng.uniform(-12, 3, n),
+        "ascending": lambda: np.linspace(-3, 3, n) ** 3,
+    }[kind]()
+    a, high = rng.normal(size=n), rng.exponential(size=n)
+    a[::7], high[::5] = 0, np.inf
+    infinite, one, zero = np.full(n, np.inf), np.ones(n), np.zeros(n)
+    with cases.precision("float64"):
+        for z, expected in (
+            (P.simplex(v, 10.0), sorted_section(v, zero, infinite, one, 10.0)),
+            (P.capped_simplex(v, n / 3), sorted_section(v, zero, one, one, n / 3)),
+            (P.box_section(v, -1.0, high, a, 5.0), sorted_section(v, -one, high, a, 5.0)),
+        ):
+            np.testing.assert_allclose(z, expected, atol=1e-11)
+    single = v.astype(np.float32)
+    total = np.asarray(P.capped_simplex(single, n / 3)).astype(float).sum()
+    np.testing.assert_allclose(total, n / 3, rtol=3e-7)
+    k = n // 4
+    kept = np.argsort(-np.abs(single), kind="stable")[:k]  # of equal ones those first
+    expected = np.zeros_like(single)
+    expected[kept] = single[kept]
+    np.testing.assert_array_equal(P.l0_ball(single, k), expected)
+
+
+def test_infeasible_total_that_is_traced():
+    """The end of the box nearest to the total, however far that is."""
+    capped = jax.jit(lambda v, total: P.capped_simplex(v, total))
+    for v in (jnp.arange(5.0), 1e4 + jnp.arange(5.0), jnp.zeros(5)):
+        np.testing.assert_array_equal(capped(v, -1.0), np.zeros(5))
+        np.testing.assert_array_equal(capped(v, 6.0), np.ones(5))
+        np.testing.assert_array_equal(capped(v, 1e30), np.ones(5))
+
+
+def test_search_ends_for_any_magnitudes():
+    """Halving by the order of floats: 65 steps from one end of the line to the other."""
+    for dtype, bits in (("float32", 32), ("float64", 64)):
+        with cases.precision(dtype):
+            low, high = jnp.asarray(-jnp.inf, dtype), jnp.asarray(jnp.inf, dtype)
+            target = np.asarray(-3e-30, dtype)
+            steps = 0
+            while (middle := halfway(low, high)) > low:
+                assert middle < high
+                low, high = (middle, high) if middle <= target else (low, middle)
+                steps += 1
+            assert low == target
+            assert steps <= bits + 1
+
+
+def test_l0_ball_of_odd_values():
+    v = jnp.array([0.0, 2.0, jnp.inf, -2.0, 2.0, -jnp.inf])
+    np.testing.assert_array_equal(P.l0_ball(v, 4), [0, 2, jnp.inf, -2, 0, -jnp.inf])
+    np.testing.assert_array_equal(P.l0_ball(v, 99), v)
+    np.testing.assert_array_equal(P.l0_ball(v, 0), np.zeros(6))
+    assert P.l0_ball(jnp.zeros((0,)), 1).shape == (0,)
 
 
 @pytest.mark.parametrize(

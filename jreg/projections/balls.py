@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jreg import checks, tree
 from jreg.linalg import norm_l2, plus_zero
+from jreg.projections.search import largest
 from jreg.projections.section import simplex
 from jreg.typing import Array, ArrayLike, Scalar
 
@@ -23,10 +24,10 @@ def l0_ball(v: ArrayLike, k: Scalar) -> Array:
     """
     v = tree.floating(v)
     checks.concrete_number("k", k, low=0)
-    size = jnp.abs(v).ravel()
-    order = jnp.argsort(size, descending=True, stable=True)
-    rank = jnp.zeros_like(order).at[order].set(jnp.arange(v.size)).reshape(v.shape)
-    return jnp.where((rank < k) & (v != 0) | jnp.isnan(v), v, 0)
+    if v.size == 0:
+        return v
+    kept = largest(jnp.abs(v).ravel(), k).reshape(v.shape)
+    return jnp.where(kept & (v != 0) | jnp.isnan(v), v, 0)
 
 
 def l1_ball(v: ArrayLike, radius: Scalar) -> Array:

@@ -2,9 +2,9 @@
 
 All are `z_i = clip(v_i - tau a_i, lower_i, upper_i)` with the tau for which `a.z = b`. The product
 falls as tau grows and is linear between neighbouring breakpoints `(v_i - lower_i) / a_i` and
-`(v_i - upper_i) / a_i`. Those are sorted, a binary search finds the piece that holds tau, and tau
-is solved for there, relative to the end of the piece: v is never summed as it is, so nothing is
-lost to a common offset in float32. Given the piece, z is a smooth formula, which is differentiated.
+`(v_i - upper_i) / a_i`. A search, without a sort, finds the piece that holds tau, and tau is solved
+for there, relative to a point of the piece: v is never summed as it is, so nothing is lost to a
+common offset in float32. Given the piece, z is a smooth formula, which is differentiated.
 """
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jreg import checks, tree
+from jreg.projections import search
 from jreg.typing import Array, ArrayLike, Scalar
 
 
@@ -84,18 +85,20 @@ def _section(v: ArrayLike, lower: ArrayLike, upper: ArrayLike, a: ArrayLike, b: 
         return v
     shape = v.shape
     v = v.ravel()
-    no_upper = isinstance(upper, float) and upper == jnp.inf and isinstance(a, float) and a > 0
-    flat = lambda x: jnp.broadcast_to(jnp.asarray(x, v.dtype), shape).ravel()  # noqa: E731
-    lower, upper, a = flat(lower), flat(upper), flat(a)
-    b = jnp.asarray(b, v.dtype)
-    pivot, free, falls = jax.lax.stop_gradient(
-        _piece(*jax.lax.stop_gradient((v, lower, upper, a, b)), no_upper)
-    )
 
-    fixed = jnp.where(a == 0, jnp.clip(v, lower, upper), jnp.where(falls, lower, upper))
-    fixed = jnp.where(free, 0, fixed)
-    near = jnp.where(free, v, 0) - pivot * jnp.where(free, a, 0)
+    def flat(x: ArrayLike) -> Array:
+        x = jnp.asarray(x, v.dtype)
+        return jnp.broadcast_to(x, shape).ravel() if x.ndim else x
+
+    lower, upper, a, b = flat(lower), flat(upper), flat(a), jnp.asarray(b, v.dtype)
+    found = search.piece(*jax.lax.stop_gradient((v, lower, upper, a, b)))
+    tau, inside, past = jax.lax.stop_gradient(found)
+
+    free = jnp.where(a == 0, (v > lower) & (v < upper), inside)
+    bound = jnp.where(past == (a > 0), lower, upper)  # v - tau a falls with tau where a > 0
+    fixed = jnp.where(free, 0, jnp.where(a == 0, jnp.clip(v, lower, upper), bound))
     slope = jnp.where(free, a, 0)
+    near = jnp.where(free, v, 0) - tau * slope
     curvature = jnp.sum(slope**2)
     curvature = jnp.where(curvature == 0, 1, curvature)
     bounded = jnp.where((a == 0) & ~jnp.isfinite(fixed), 0, fixed)
@@ -104,37 +107,3 @@ def _section(v: ArrayLike, lower: ArrayLike, upper: ArrayLike, a: ArrayLike, b: 
     # free entries are within the bounds but for rounding
     z = z + jax.lax.stop_gradient(jnp.clip(z, lower, upper) - z)
     return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, z).reshape(shape)
-
-
-def _piece(
-    v: Array, lower: Array, upper: Array, a: Array, b: Array, no_upper: bool
-) -> tuple[Array, ...]:
-    """The piece that holds tau: (a breakpoint at its end, which entries are free in it, which of
-    the others are at their lower bound). no_upper: half of the breakpoints are known to be -inf."""
-    slope = jnp.where(a == 0, 1, a)
-    at_lower, at_upper = (v - lower) / slope, (v - upper) / slope
-    first, last = jnp.minimum(at_lower, at_upper), jnp.maximum(at_lower, at_upper)
-    points = last if no_upper else jnp.concatenate([first, last])  # sorting them is the cost
-    useful = jnp.isfinite(points) & (no_upper | jnp.tile(a != 0, points.size // a.size))
-    filler = jnp.max(jnp.where(useful, points, -jnp.inf))
-    points = jnp.sort(jnp.where(useful, points, jnp.where(jnp.isfinite(filler), filler, 0)))
-
-    def reaches(tau: Array) -> Array:
-        return jnp.sum(a * jnp.clip(v - tau * a, lower, upper)) >= b
-
-    def halve(_: int, span: tuple[Array, Array]) -> tuple[Array, Array]:
-        """points[:low] reach b, points[high:] do not."""
-        low, high = span
-        middle = jnp.minimum((low + high) // 2, points.size - 1)
-        reached = (low < high) & reaches(points[middle])
-        return jnp.where(reached, middle + 1, low), jnp.where(reached | (low >= high), high, middle)
-
-    steps = int(points.size).bit_length()
-    count, _ = jax.lax.fori_loop(0, steps, halve, (jnp.asarray(0), jnp.asarray(points.size)))
-    left = jnp.where(count > 0, points[jnp.maximum(count - 1, 0)], -jnp.inf)
-    right = jnp.where(count < points.size, points[jnp.minimum(count, points.size - 1)], jnp.inf)
-    pivot = jnp.where(jnp.isfinite(left), left, points[0])
-    inside = (first <= left) & (last >= right) & (first < last)
-    free = jnp.where(a == 0, (v > lower) & (v < upper), inside)
-    falls = (last <= left) == (a > 0)  # beyond its last breakpoint v - tau a has passed a bound
-    return pivot, free, falls

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jreg import linalg
 from jreg.linalg import plus_zero
 from jreg.prox.elementwise import nonnegative_soft_threshold
 from jreg.typing import Array, ArrayLike
@@ -38,7 +39,7 @@ def l2(v: ArrayLike, t: ArrayLike, axis: int | None = None) -> Array:
     Array([1.5, 2. ], dtype=float32)
     """
     v = jnp.asarray(v)
-    size = norm_l2(v, lambda x: jnp.sum(x, axis=axis))
+    size = linalg.norm_l2(v, axis)
     ratio = radial_ratio(nonnegative_soft_threshold(size, t), size)
     return plus_zero((ratio if axis is None else jnp.expand_dims(ratio, axis)) * v)
 

@@ -1,7 +1,7 @@
 """Proximal operators of norms that order or compare the entries of a vector.
 
 Entries that the penalty ties together come out exactly equal. Each operator finds which those are
-by a sort or one pass over the vector; the result, and so its derivative, is a mean over each tie.
+by a sort, a search or one pass; the result, and so its derivative, is a mean over each tie.
 """
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 from jreg import checks, tree
 from jreg.linalg import plus_zero
 from jreg.projections.order import isotonic
+from jreg.projections.search import piece
 from jreg.prox.elementwise import keep_where, soft_threshold
 from jreg.typing import Array, ArrayLike
 
@@ -81,18 +82,11 @@ def water_level(v: ArrayLike, t: ArrayLike, where: ArrayLike = True) -> Array:
     """
     v = tree.floating(v)
     t = jnp.minimum(jnp.asarray(t, v.dtype), jnp.finfo(v.dtype).max / (4 * v.size))
-    where = jnp.broadcast_to(jnp.asarray(where), v.shape).ravel()
-    v = v.ravel()
-    fixed, target = jax.lax.stop_gradient((v, t))
-
-    top = jnp.max(fixed, where=where, initial=-jnp.inf)
-    below = jnp.sort(jnp.where(where, top - fixed, jnp.inf))  # >= 0, so sums keep their digits
-    finite = jnp.isfinite(below)
-    count = jnp.arange(1, v.size + 1, dtype=v.dtype)
-    depth = (target + jnp.cumsum(jnp.where(finite, below, 0))) / count
-    wet = jnp.where(finite & (below <= depth), count, 1)
-    k = jnp.max(wet)
-    active = where & (top - fixed <= jnp.sum(jnp.where(count == k, below, 0)))
+    fixed, target = jax.lax.stop_gradient((jnp.where(where, v, -jnp.inf).ravel(), t))
+    zero = jnp.zeros((), v.dtype)
+    level = piece(fixed, zero, zero + jnp.inf, zero + 1, target).tau
+    top = jnp.max(fixed)  # sums relative to it keep their digits
+    active = ((fixed > level) | (fixed == top)).reshape(v.shape)
     return top + (jnp.sum(jnp.where(active, v - top, 0)) - t) / jnp.sum(active)
 
 

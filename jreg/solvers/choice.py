@@ -4,12 +4,42 @@ from typing import Any
 
 from jreg.penalties import has_prox, is_smooth
 from jreg.problem import LinearProblem
+from jreg.solvers.admm import ADMM
+from jreg.solvers.anderson import Anderson
 from jreg.solvers.coordinate_descent import CoordinateDescent
 from jreg.solvers.fista import FISTA
+from jreg.solvers.gradient_descent import GradientDescent
+from jreg.solvers.ista import ISTA
+from jreg.solvers.newton import LowRankNewton, Newton, NewtonCG
+from jreg.solvers.optax_solver import Optax
+from jreg.solvers.primal_dual import PrimalDual
+from jreg.solvers.prox_lbfgs import ProxLBFGS
 from jreg.solvers.prox_newton import ProxNewton
+from jreg.solvers.quasi_newton import BFGS, LBFGS
+from jreg.solvers.splitting import has_parts
+from jreg.solvers.subgradient import Subgradient
 from jreg.typing import Solver, has
 
-SOLVERS: tuple[Any, ...] = (ProxNewton, FISTA, CoordinateDescent)
+# in the order in which a message recommends them
+SOLVERS: tuple[Any, ...] = (
+    ProxNewton,
+    FISTA,
+    CoordinateDescent,
+    ProxLBFGS,
+    Anderson,
+    ISTA,
+    LBFGS,
+    NewtonCG,
+    Newton,
+    BFGS,
+    LowRankNewton,
+    GradientDescent,
+    ADMM,
+    PrimalDual,
+    Subgradient,
+    Optax,
+)
+RECOMMENDED = 3  # as many at most are named in a message
 
 _MEANING = {
     "prox": "a penalty with a proximal operator",
@@ -30,20 +60,23 @@ def default_solver(problem: Any, penalty: Any) -> Solver:
     `ProxNewton`, where its needs are met (a linear problem with one output, a separable convex
     penalty, a loss with positive curvature), while a p x p matrix is cheap: up to
     1000 features for a quadratic loss; else up to 500 features and 1e6 entries of X (it forms the
-    scaled columns at each step). `FISTA` for everything else.
+    scaled columns at each step). `ADMM` for penalties without a prox, which it takes apart. Else
+    `LBFGS` where the penalty is smooth, and `FISTA` for everything else.
     """
     if set(ProxNewton.needs) <= _provided(problem, penalty):
         n, p = problem.X.shape
         if p <= 1000 if problem.loss.quadratic else p <= 500 and n * p <= 1_000_000:
             return ProxNewton()
-    return FISTA()
+    if not has_prox(penalty) and has_parts(penalty):
+        return ADMM()
+    return LBFGS() if is_smooth(penalty) else FISTA()
 
 
 def check_needs(solver: Any, problem: Any, penalty: Any) -> None:
     """Raise TypeError naming what is missing and which solvers would do."""
     if isinstance(solver, type) or not isinstance(solver, Solver):
         raise TypeError(
-            f"solver must be one of {', '.join(s.__name__ + '()' for s in SOLVERS)} or follow "
+            f"solver must be a member of jreg.solvers, such as FISTA(), or follow "
             f"jreg.typing.Solver; got {solver!r}"
         )
     if isinstance(problem, LinearProblem) and not problem.loss.smooth:
@@ -54,7 +87,7 @@ def check_needs(solver: Any, problem: Any, penalty: Any) -> None:
     provided = _provided(problem, penalty)
     missing = [need for need in solver.needs if need not in provided]
     if missing:
-        others = [s.__name__ for s in SOLVERS if set(s.needs) <= provided]
+        others = [s.__name__ for s in SOLVERS if set(s.needs) <= provided][:RECOMMENDED]
         raise TypeError(
             f"{type(solver).__name__} needs {' and '.join(_MEANING[m] for m in missing)}; for this "
             f"problem and penalty use {' or '.join(others) if others else 'another penalty'}"
@@ -65,6 +98,8 @@ def _provided(problem: Any, penalty: Any) -> set[str]:
     provided = set()
     if has_prox(penalty):
         provided.add("prox")
+    if has_parts(penalty):
+        provided.add("parts")
     if is_smooth(penalty):
         provided.add("smooth penalty")
     if penalty.separable and has(penalty, "restrict"):

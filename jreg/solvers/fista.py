@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jreg import tree
-from jreg.typing import Array, PyTree, has
+from jreg.solvers.forward_backward import first_step, inner, safe_step
+from jreg.typing import Array, PyTree
 
 
 class State(NamedTuple):
@@ -60,21 +61,7 @@ class FISTA:
         """State at `params`, with the step from the curvature along the gradient."""
         image = problem.image(params)
         metric = problem.metric(params, penalty.separable)
-        gradient = problem.gradient(image)
-        direction = jax.tree.map(jnp.divide, gradient, metric)
-        reach = _norm2(direction, metric)
-        # a trial as long as the parameters, so that rounding in them does not decide
-        size = (1 + _norm2(params, metric)) / jnp.where(reach > 0, reach, 1)
-        length = jnp.minimum(jnp.sqrt(size), 1)
-        if has(problem, "curvature_along"):
-            move = jax.tree.map(lambda d: length * d, direction)
-            distance, curvature = _norm2(move, metric), problem.curvature_along(image, move)
-        else:
-            trial = tree.add_scaled(params, length, direction)
-            distance = _norm2(tree.subtract(trial, params), metric)
-            curvature = 2 * problem.bregman(problem.image(trial), image, gradient)
-        usable = (curvature > 0) & (distance > 0) & jnp.isfinite(curvature)
-        step = jnp.where(usable, distance / jnp.where(usable, curvature, 1), 1)
+        step = first_step(problem, params, image, problem.gradient(image), metric)
         one = jnp.ones_like(step)
         return State(image, params, image, metric, one, step)
 
@@ -87,30 +74,10 @@ class FISTA:
         y = _extrapolate(params, state.previous, beta)
         y_image = _extrapolate(state.image, state.previous_image, beta)
         gradient = problem.gradient(y_image)
-
-        eps = jnp.finfo(state.step.dtype).eps
-        untestable = (16 * eps) ** 2 * _norm2(y, state.metric)  # moves within rounding of y
-
-        def attempt(trial: tuple) -> tuple:
-            step = trial[1]
-            steps = jax.tree.map(lambda d: step / d, state.metric)
-            forward = jax.tree.map(lambda y, h, g: y - h * g, y, steps, gradient)
-            # a penalty that is not separable has one metric for all its entries
-            new = penalty.prox(forward, steps if penalty.separable else _common(steps))
-            image = problem.image(new)
-            moved = _norm2(tree.subtract(new, y), state.metric)
-            excess = problem.bregman(image, y_image, gradient)
-            safe = (2 * step * excess <= (1 + 8 * eps) * moved) | (moved <= untestable)
-            # NaN data or strengths never pass: give up, and let the status say so
-            return step, 0.7 * step, new, image, safe | (step < 1e-25 * state.step)
-
-        def rejected(trial: tuple) -> Array:
-            return ~trial[-1]
-
-        first = (state.step, state.step, y, y_image, jnp.asarray(False))
-        step, _, new, new_image, _ = jax.lax.while_loop(rejected, attempt, first)
-
-        backwards = _inner(tree.subtract(y, new), tree.subtract(new, params), state.metric) > 0
+        new, new_image, step = safe_step(
+            problem, penalty, y, y_image, gradient, state.metric, state.step
+        )
+        backwards = inner(tree.subtract(y, new), tree.subtract(new, params), state.metric) > 0
         restart = backwards & self.restart
         # t_k scales with the root of the step when the step changes
         t = jnp.where(restart, 1.0, t * jnp.sqrt(state.step / step))
@@ -128,16 +95,3 @@ class FISTA:
 
 def _extrapolate(x: PyTree, previous: PyTree, beta: Array) -> PyTree:
     return jax.tree.map(lambda x, p: x + beta * (x - p), x, previous)
-
-
-def _inner(a: PyTree, b: PyTree, metric: PyTree) -> Array:
-    return tree.total(lambda a, b, d: d * a * b, a, b, metric)
-
-
-def _norm2(a: PyTree, metric: PyTree) -> Array:
-    return _inner(a, a, metric)
-
-
-def _common(steps: PyTree) -> PyTree:
-    """One scalar step per leaf."""
-    return jax.tree.map(jnp.min, steps)

@@ -254,6 +254,7 @@ def iterate(
         outside = jnp.isinf(penalty.value(params))
         params = tree.select(outside, penalty.prox(params, jnp.zeros((), tol.dtype)), params)
     check_every = 1 if record else solver.check_every
+    patience = 2 * solver.check_every  # steps without a move
     eps = jnp.finfo(tol.dtype).eps
 
     def status(found: Certificate, steps: Array, still: Array) -> Array:
@@ -266,8 +267,8 @@ def iterate(
         rules: list[tuple[Array, Status]] = [
             (broken, Status.NOT_FINITE),
             (found.error <= tol, Status.CONVERGED),
-            ((still >= 2) & near, Status.AT_PRECISION),
-            (still >= 2, Status.NO_DESCENT),
+            ((still >= patience) & near, Status.AT_PRECISION),
+            (still >= patience, Status.NO_DESCENT),
             (steps >= limit, Status.MAX_STEPS),
         ]
         code = jnp.asarray(_RUNNING)
@@ -285,8 +286,8 @@ def iterate(
         measured = (found.value, found.gap, found.residual)
         steps = steps + count
         moved = tree.largest(tree.subtract(new, params)) > 4 * eps * tree.largest(new)
-        moved = moved | getattr(shown, "moved", False)  # dual variables, while params rest
-        still = jnp.where(moved | (count == 0), 0, still + 1)
+        moved = moved | getattr(state, "moved", False)  # dual variables, while params rest
+        still = jnp.where(moved | (count == 0), 0, still + count)
         count = jnp.minimum(check_every, limit - steps)
         if trace is not None:
             zeros = tree.total(lambda w: w == 0, new.coef if isinstance(new, Linear) else new)

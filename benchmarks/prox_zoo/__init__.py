@@ -1,0 +1,1 @@
+"""The operators that `benchmarks/prox.py` times, each with its peers."""
