@@ -1,7 +1,7 @@
 """A lambda path by `path`, by `sweep` with several block sizes, and by a loop of `solve`.
 
 `python benchmarks/sweep.py` prints a Markdown table, `--markdown FILE` writes it too, `--smoke`
-runs one small problem. All solve the same 50 lambdas to a relative duality gap of 1e-6 in float64, and
+runs one small problem. All solve the same lambdas to a relative duality gap of 1e-6 in float64 and
 take turns; times start and end at arrays of their own kind. "wasted" is the share of lane steps in
 which a lane that was done waited for the slowest of its block; "cold" is the first call, with
 compilation.
