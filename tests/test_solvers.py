@@ -429,6 +429,22 @@ def test_a_bad_lane_leaves_the_others_alone(case):
     assert mixed.num_steps[0] == alone.num_steps
 
 
+@pytest.mark.parametrize("order", ["shuffled", "greedy"])
+def test_orders_of_coordinates(order):
+    """Every order ends at the same certified point."""
+    setup = lasso()
+    found = solve(setup, jreg.CoordinateDescent(order=order), TIGHT)
+    assert found.status == Status.CONVERGED
+    exact = solve(setup, jreg.CoordinateDescent(), TIGHT)
+    np.testing.assert_allclose(found.params.coef, exact.params.coef, atol=1e-6)
+    assert not np.array_equal(found.params.coef, exact.params.coef)
+
+
+def test_unknown_order():
+    with pytest.raises(ValueError, match="got 'random'"):
+        jreg.CoordinateDescent(order="random")
+
+
 # --- any smooth function ----------------------------------------------------------------------
 
 GENERAL = [pytest.param(c, id=name) for name, c in SOLVERS.items() if not c.linear_only]

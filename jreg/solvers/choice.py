@@ -63,7 +63,7 @@ def default_solver(problem: Any, penalty: Any) -> Solver:
     scaled columns at each step). `ADMM` for penalties without a prox, which it takes apart. Else
     `LBFGS` where the penalty is smooth, and `FISTA` for everything else.
     """
-    if set(ProxNewton.needs) <= _provided(problem, penalty):
+    if set(ProxNewton.needs) <= provided(problem, penalty):
         n, p = problem.X.shape
         if p <= 1000 if problem.loss.quadratic else p <= 500 and n * p <= 1_000_000:
             return ProxNewton()
@@ -84,35 +84,36 @@ def check_needs(solver: Any, problem: Any, penalty: Any) -> None:
             f"{type(solver).__name__} needs a smooth loss, and {type(problem.loss).__name__} has a "
             "kink: use SmoothedPinball(quantile, width) with a small width instead"
         )
-    provided = _provided(problem, penalty)
-    missing = [need for need in solver.needs if need not in provided]
+    known = provided(problem, penalty)
+    missing = [need for need in solver.needs if need not in known]
     if missing:
-        others = [s.__name__ for s in SOLVERS if set(s.needs) <= provided][:RECOMMENDED]
+        others = [s.__name__ for s in SOLVERS if set(s.needs) <= known][:RECOMMENDED]
         raise TypeError(
             f"{type(solver).__name__} needs {' and '.join(_MEANING[m] for m in missing)}; for this "
             f"problem and penalty use {' or '.join(others) if others else 'another penalty'}"
         )
 
 
-def _provided(problem: Any, penalty: Any) -> set[str]:
-    provided = set()
+def provided(problem: Any, penalty: Any) -> set[str]:
+    """What a problem and a penalty provide, in the words of `Solver.needs`."""
+    found = set()
     if has_prox(penalty):
-        provided.add("prox")
+        found.add("prox")
     if has_parts(penalty):
-        provided.add("parts")
+        found.add("parts")
     if is_smooth(penalty):
-        provided.add("smooth penalty")
+        found.add("smooth penalty")
     if penalty.separable and has(penalty, "restrict"):
-        provided.add("separable")
+        found.add("separable")
     if penalty.convex:
-        provided.add("convex")
+        found.add("convex")
     if isinstance(problem, LinearProblem):
-        provided.add("linear")
+        found.add("linear")
         loss = problem.loss
         if loss.smoothness is not None:
-            provided.add("smoothness")
+            found.add("smoothness")
         if loss.strictly_convex and has(loss, "pointwise"):
-            provided.add("curvature")
+            found.add("curvature")
         if problem.outputs(problem.X.shape[0]) == ():
-            provided.add("single output")
-    return provided
+            found.add("single output")
+    return found

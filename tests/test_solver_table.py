@@ -1,0 +1,154 @@
+"""Every solver on every problem that it takes: the same certified optimum; else, why not."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import precision
+
+import jreg
+from jreg import penalties, projections
+from jreg.solvers.choice import SOLVERS, provided
+from jreg.status import Status
+
+N, P = 40, 8
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, P)) + 0.3 * RNG.normal(size=(N, 1))
+ETA = X[:, :3] @ [1.5, -1.0, 0.5]
+Y = ETA + 0.5 * RNG.normal(size=N)
+LABELS = (ETA + RNG.logistic(size=N) > 0).astype(float)
+COUNTS = RNG.poisson(np.exp(0.5 * ETA)).astype(float)
+PAIRS = jreg.Groups.of_sizes([2] * (P // 2))
+MATRIX = RNG.normal(size=(6, 1)) @ RNG.normal(size=(1, 5))
+SEEN = (RNG.random((6, 5)) < 0.8).astype(float)
+
+
+@jreg.tree.dataclass
+class OnSimplex(penalties.NonNegative):
+    """The indicator of `{w >= 0, sum w = 1}`, by its projection alone."""
+
+    separable = False
+    compares = True
+    conjugate = polar = entry = restrict = None
+
+    def value(self, w):
+        off = jnp.max(jnp.abs(w - projections.simplex(w)))
+        return jnp.where(off <= 1e-5, 0.0, jnp.inf).astype(w.dtype)
+
+    def prox(self, v, step):
+        return projections.simplex(v)
+
+    def kkt_distance(self, w, grad):
+        return jnp.abs(w - projections.simplex(w - grad))
+
+    def unpenalized(self, w):
+        return None
+
+
+def completion(W):
+    return 0.5 * jnp.sum(SEEN * (W - MATRIX) ** 2)
+
+
+def rosenbrock(w):
+    return (1 - w[0]) ** 2 + 10 * (w[1] - w[0] ** 2) ** 2
+
+
+def network(w):
+    hidden = jnp.tanh(X @ w["in"] + w["bias"][None])
+    return jnp.mean((hidden @ w["out"] - Y) ** 2)
+
+
+def start_of_network():
+    rng = np.random.default_rng(1)
+    return {"in": rng.normal(size=(P, 3)), "bias": np.zeros(3), "out": rng.normal(size=3)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """local: several minima, so that solvers may end in different ones."""
+
+    problem: Any
+    penalty: Any
+    start: Any = None
+    local: bool = False
+
+
+linear = lambda y, loss: jreg.LinearProblem(X, y, loss)  # noqa: E731
+CASES = {
+    "lasso": Case(linear(Y, jreg.Squared()), jreg.L1(0.1)),
+    "elastic_net": Case(linear(Y, jreg.Squared()), jreg.ElasticNet(0.1, 0.5)),
+    "ridge": Case(linear(Y, jreg.Squared()), jreg.Ridge(0.1)),
+    "logistic": Case(linear(LABELS, jreg.Logistic()), jreg.L1(0.03)),
+    "logistic_ridge": Case(linear(LABELS, jreg.Logistic()), jreg.Ridge(0.03)),
+    "poisson": Case(linear(COUNTS, jreg.Poisson()), jreg.L1(0.05)),
+    "huber": Case(linear(Y, jreg.losses.Huber(1.0)), jreg.L1(0.05)),
+    "group": Case(linear(Y, jreg.Squared()), jreg.GroupLasso(0.1, groups=PAIRS)),
+    "fused": Case(linear(Y, jreg.Squared()), jreg.FusedLasso(0.05, 0.05)),
+    "differences": Case(
+        linear(Y, jreg.Squared()), penalties.of_map(jreg.L1(0.05), np.diff(np.eye(P), axis=0))
+    ),
+    "completion": Case(jreg.Problem(completion), jreg.Nuclear(0.3), np.zeros((6, 5))),
+    "simplex": Case(linear(Y, jreg.Squared()), OnSimplex()),
+    "rosenbrock": Case(jreg.Problem(rosenbrock), None, np.array([-1.2, 1.0])),
+    "network": Case(jreg.Problem(network), jreg.Ridge(0.01), start_of_network(), local=True),
+}
+
+
+def make(solver):
+    if solver is jreg.Optax:
+        return jreg.Optax(optax.adam(0.02))
+    return solver()
+
+
+def pairs(takes):
+    """The pairs whose solver takes, or does not take, the problem; most of them slow."""
+    quick = {("lasso", "FISTA"), ("differences", "ADMM"), ("rosenbrock", "LBFGS")}
+    for name, case in CASES.items():
+        penalty = jreg.Ridge(0.0) if case.penalty is None else case.penalty
+        for solver in SOLVERS:
+            if (set(solver.needs) <= provided(case.problem, penalty)) == takes:
+                marks = () if not takes or (name, solver.__name__) in quick else pytest.mark.slow
+                yield pytest.param(name, solver, id=f"{name}-{solver.__name__}", marks=marks)
+
+
+def run(name, solver, **options):
+    case = CASES[name]
+    start = jax.tree.map(jnp.asarray, case.start)
+    return jreg.solve(case.problem, case.penalty, start, solver=solver, **options)
+
+
+@pytest.mark.parametrize(("name", "solver"), pairs(takes=True))
+def test_same_certified_optimum(name, solver):
+    with precision("float64"):
+        if solver is jreg.Subgradient:
+            found = run(name, solver())
+            assert found.status in (Status.MAX_STEPS, Status.NO_DESCENT, Status.CONVERGED)
+            tolerance = 0.02
+        else:
+            found = run(name, make(solver))
+            assert found.status == Status.CONVERGED
+            tolerance = 1e-5
+        if not CASES[name].local:
+            best = run(name, None, tol=1e-9)
+            assert best.status in (Status.CONVERGED, Status.AT_PRECISION)
+            size = max(1.0, abs(float(best.value)))
+            np.testing.assert_allclose(found.value, best.value, atol=tolerance * size)
+
+
+@pytest.mark.parametrize(("name", "solver"), pairs(takes=False))
+def test_wrong_pairs_are_refused(name, solver):
+    with precision("float64"), pytest.raises(TypeError, match=f"{solver.__name__} needs .* use "):
+        run(name, make(solver))
+
+
+def test_the_table_is_complete():
+    """Every public solver is in it, and takes some problem."""
+    public = {getattr(jreg.solvers, name) for name in jreg.solvers.__all__}
+    classes = {c for c in public if isinstance(c, type) and hasattr(c, "needs")}
+    assert classes == set(SOLVERS)
+    taken = {parameter.values[1] for parameter in pairs(takes=True)}
+    assert taken == classes
