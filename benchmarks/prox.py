@@ -124,10 +124,11 @@ SEARCH = "a search of 2 to 20 passes, each some six kernels of XLA: 1.6 ms a pas
 COUNTS = "25 to 45 passes that count, where NumPy's partition is linear"
 NORM = "the norm is scaled against overflow: 1.25 ms for 1e6 where sqrt(sum v^2) takes 0.15"
 GROUPS = "norms are scaled against overflow and -0 cleared: 4 ms for 1e6, the bare formula 1.7"
-PRODUCT = "|a| is scaled against overflow and -0 cleared: 4.9 ms for 1e6, the bare formula 2.9"
+PRODUCT = "the size of a is scaled against overflow and -0 cleared: 4.9 ms for 1e6, the bare formula 2.9"
 LAPACK = "LAPACK in both; its threads and other load make it vary by 20 times"
 ENTRIES = "arccos, power and cosine of all entries; numba branches"
 THREADS = "XLA wakes its second thread: 23 µs on one core (`taskset -c 0`)"
+SMALL = "two products with ten rows: XLA's cost of a small product, where BLAS is called at once"
 SLOWER = {
     "GroupLasso": GROUPS,
     "SparseGroupLasso": GROUPS,
@@ -135,6 +136,8 @@ SLOWER = {
     "capped_simplex": SEARCH,
     "fused_lasso": KERNELS,
     "halfspace": PRODUCT,
+    "affine, 10 equations": SMALL,
+    "elastic_net": THREADS,
     "hyperplane": PRODUCT,
     "hyperslab": PRODUCT,
     "isotonic": STEPS,

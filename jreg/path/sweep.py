@@ -39,7 +39,9 @@ def sweep(
       problem: a `LinearProblem`; its data may be traced or batched.
       penalty: multiplied by each lam: `L1(2.)` at lam 0.1 has strength 0.2.
       lams: (n_lams,) in any order, duplicates allowed; results come in the order given.
-      block: lambdas per block, default 8; 1 is a sequential warm-started path.
+      block: lambdas per block; 1 is a sequential warm-started path. None: 1 on a CPU, where lanes
+        share the cores and each gains more from its neighbour's solution (`benchmarks/sweep.py`),
+        and 8 on an accelerator.
       solver, tol, max_steps: as for `solve`.
 
     Returns a `Path` of JAX arrays in the dtype of the data. Raises as `solve` does, and TypeError
@@ -66,7 +68,9 @@ def sweep(
     if lams.ndim != 1 or lams.size == 0:
         raise ValueError(f"lams must have shape (n_lams,) with n_lams >= 1; got {lams.shape}")
     checks.concrete_number("lams", lams, low=0)
-    block = min(8, lams.size) if block is None else int(block)
+    if block is None:
+        block = 1 if jax.default_backend() == "cpu" else 8
+    block = min(int(block), lams.size)
     if block < 1:
         raise ValueError(f"block must be at least 1; got {block}")
     tol = jnp.asarray(checks.tolerance(tol, dtype), dtype)
