@@ -124,7 +124,9 @@ SEARCH = "a search of 2 to 20 passes, each some six kernels of XLA: 1.6 ms a pas
 COUNTS = "25 to 45 passes that count, where NumPy's partition is linear"
 NORM = "the norm is scaled against overflow: 1.25 ms for 1e6 where sqrt(sum v^2) takes 0.15"
 GROUPS = "norms are scaled against overflow and -0 cleared: 4 ms for 1e6, the bare formula 1.7"
-PRODUCT = "the size of a is scaled against overflow and -0 cleared: 4.9 ms for 1e6, the bare formula 2.9"
+PRODUCT = (
+    "the size of a is scaled against overflow and -0 cleared: 4.9 ms for 1e6, the bare formula 2.9"
+)
 LAPACK = "LAPACK in both; its threads and other load make it vary by 20 times"
 ENTRIES = "arccos, power and cosine of all entries; numba branches"
 THREADS = "XLA wakes its second thread: 23 µs on one core (`taskset -c 0`)"
