@@ -51,7 +51,10 @@ def solution_tangent(
 
     def prox(v: PyTree, penalty: Any) -> PyTree:
         one_a_leaf = jax.tree.map(jnp.min, T)
-        return penalty.prox(v, T if penalty.separable else one_a_leaf)
+        z = penalty.prox(v, T if penalty.separable else one_a_leaf)
+        if isinstance(problem, CentredProblem) and not problem.fit_intercept:
+            return z._replace(intercept=jnp.zeros_like(z.intercept))  # it does not move
+        return z
 
     _, J = jax.linearize(lambda v: prox(v, penalty), v)
     _, dg = jax.jvp(lambda problem: slope(params, problem), (problem,), (d_problem,))

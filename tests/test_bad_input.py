@@ -581,6 +581,8 @@ def test_wrong_numbers(make, message):
 @DOORS
 @pytest.mark.parametrize("penalty", ["l1", jreg.L1, 0.1, None])
 def test_penalty_of_another_kind(door, penalty):
+    if penalty is None and door is solve:  # there it means no penalty
+        return
     with pytest.raises(TypeError, match=r"penalty must be a member of jreg\.penalties; got"):
         door(penalty=penalty)
 
@@ -594,7 +596,7 @@ def test_loss_of_another_kind(door, loss):
 
 @pytest.mark.parametrize("solver", ["fista", jreg.FISTA, 1])
 def test_solver_of_another_kind(solver):
-    with pytest.raises(TypeError, match=r"solver must be one of ProxNewton\(\), FISTA\(\)"):
+    with pytest.raises(TypeError, match=r"solver must be a member of jreg\.solvers, such as FISTA"):
         solve(solver=solver)
 
 

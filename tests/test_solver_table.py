@@ -121,7 +121,7 @@ def run(name, solver, **options):
     return jreg.solve(case.problem, case.penalty, start, solver=solver, **options)
 
 
-@pytest.mark.parametrize(("name", "solver"), pairs(takes=True))
+@pytest.mark.parametrize(("name", "solver"), list(pairs(takes=True)))
 def test_same_certified_optimum(name, solver):
     with precision("float64"):
         if solver is jreg.Subgradient:
@@ -139,7 +139,7 @@ def test_same_certified_optimum(name, solver):
             np.testing.assert_allclose(found.value, best.value, atol=tolerance * size)
 
 
-@pytest.mark.parametrize(("name", "solver"), pairs(takes=False))
+@pytest.mark.parametrize(("name", "solver"), list(pairs(takes=False)))
 def test_wrong_pairs_are_refused(name, solver):
     with precision("float64"), pytest.raises(TypeError, match=f"{solver.__name__} needs .* use "):
         run(name, make(solver))
