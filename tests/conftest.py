@@ -31,6 +31,13 @@ def pytest_configure(config):
 # Cases that take more than ten seconds, each with a quicker sibling among the fast tests.
 SLOW = (
     "test_calculus.py::test_spectral_l1_is_the_nuclear_norm[float32]",
+    "test_derivatives.py::test_derivative_is_a_difference_quotient[excluded]",
+    "test_derivatives.py::test_derivative_is_a_difference_quotient[logistic group]",
+    "test_derivatives.py::test_derivative_is_a_difference_quotient[poisson]",
+    "test_derivatives.py::test_derivative_is_a_difference_quotient[slope]",
+    "test_derivatives.py::test_derivative_is_a_difference_quotient[standardized]",
+    "test_derivatives.py::test_derivative_is_a_difference_quotient[total_variation]",
+    "test_derivatives.py::test_derivative_is_a_difference_quotient[weights]",
     "test_laws_float64.py::test_law[fused_lasso-derivatives",
     "test_laws_float64.py::test_law[slope-derivatives",
     "test_laws_float64.py::test_law[total_variation-derivatives",
@@ -46,6 +53,10 @@ SLOW = (
     "test_path_laws.py::test_training_deviance_rises_with_lam[logistic]",
     "test_path_laws.py::test_weight_k_is_the_row_k_times[logistic]",
     "test_projections.py::test_parameters_may_be_traced_and_batched",
+    "test_tuning.py::test_derivative_of_a_criterion[k_fold]",
+    "test_tuning.py::test_derivative_of_a_criterion[sure]",
+    "test_tuning.py::test_tune_a_strength_for_each_feature",
+    "test_tuning.py::test_tune_two_settings",
 )
 # Files whose tests have a float64 and a float32 case: the latter compiles all over again.
 BOTH_DTYPES = (
