@@ -13,8 +13,9 @@ matplotlib.use("Agg")
 settings.register_profile("jreg", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("jreg")
 
-# Fast tests spend their time in the compiler: these settings make it three times quicker, and the
-# programs slower. Slow tests, doctests and benchmarks compile as users do.
+# Tests spend their time in the compiler: these settings make it three times quicker, and the
+# programs slower. Doctests, the README, the demo and benchmarks compile as users do; so do tests
+# with JREG_COMPILE=full in the environment.
 QUICK_COMPILE = (
     "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
@@ -22,8 +23,8 @@ QUICK_COMPILE = (
 KNOWN_TO = (0, 11)  # an XLA that no longer has one of the flags would abort
 
 
-def pytest_configure(config):
-    if config.option.markexpr == "not slow" and jax.__version_info__ < KNOWN_TO:
+def pytest_configure():
+    if os.environ.get("JREG_COMPILE") != "full" and jax.__version_info__ < KNOWN_TO:
         jax.config.update("jax_disable_most_optimizations", True)
         os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *QUICK_COMPILE))
 
