@@ -611,11 +611,14 @@ def test_the_whole_demo(capsys, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [1, 4])
 def test_ctrl_c_while_jax_computes_does_not_crash_the_process(seconds, tmp_path):
-    command = [sys.executable, "-u", "-m", "jreg", "demo", "--out", str(tmp_path / "demo.png")]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # a test run in the background of a shell ignores the signal, and so would its children
-    obey = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    with subprocess.Popen(command, **streams, **obey) as process:
+    program = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('jreg', run_name='__main__')"
+    )
+    command = [sys.executable, "-u", "-c", program, "demo", "--out", str(tmp_path / "demo.png")]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **streams) as process:
         for line in process.stdout:
             if "442 x 1000" in line:
                 break
