@@ -166,7 +166,7 @@ def test_optimality_by_hand(make, name):
     assert coef[1] != 0
 
 
-@most
+@pytest.mark.parametrize("make", [ISTA, ProxLBFGS])
 def test_far_start_where_curvature_explodes(make):
     """Poisson from means of up to e^50: the step follows the curvature down and up again."""
     X, _ = data()

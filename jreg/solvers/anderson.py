@@ -53,7 +53,9 @@ class Anderson:
     squares problem for c is regularised and has no units (columns of dR have length 1). D, and the
     safe step of plain steps, are those of `ISTA`.
 
-    The objective never rises, also for nonconvex penalties, whose stationary points it finds.
+    The objective never rises, also for nonconvex penalties, whose stationary points it finds. From
+    a start where the curvature is many orders above that at the solution (a Poisson mean of e^50)
+    steps may become too short to move, which ends in `Status.NO_DESCENT`: take `ISTA` there.
 
     Two products with X a step, three or more where the extrapolation is refused, and
     `3 memory_size p + 4 p + n` numbers of memory beyond the data. Anderson (1965); Mai and
