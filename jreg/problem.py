@@ -84,6 +84,10 @@ class Problem:
         found = found[0] if self.value_and_grad else found
         return found if self.has_aux else (found, None)
 
+    def hessian_times(self, image: PyTree, d: PyTree) -> PyTree:
+        """Second derivative of `fun` there, times d."""
+        return jax.jvp(self.gradient, (image,), (d,))[1]
+
     def bregman(self, new: PyTree, old: PyTree, gradient: PyTree) -> Array:
         """`fun(new) - fun(old) - <gradient, new - old>`, or 0 if that is within rounding."""
         before, after = self.value(old), self.value(new)
@@ -292,6 +296,13 @@ class CentredProblem:
     def gradient(self, image: Array) -> Linear:
         """Gradient in (theta, b)."""
         r = self.residual(image)
+        slope = jnp.where(self.fit_intercept, jnp.sum(r, axis=0), 0)
+        return Linear(self.transposed_times(r), slope)
+
+    def hessian_times(self, image: Array, d: Linear) -> Linear:
+        """Second derivative in (theta, b) times d: one product with X, one with its transpose."""
+        intercept = jnp.where(self.fit_intercept, d.intercept, 0)
+        r = self.curvature_times(image, self.times(d.coef) + intercept[None])
         slope = jnp.where(self.fit_intercept, jnp.sum(r, axis=0), 0)
         return Linear(self.transposed_times(r), slope)
 

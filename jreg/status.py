@@ -1,6 +1,7 @@
 """How a solver stopped: one enumeration, shared by every solver, sweep and path."""
 
 from enum import IntEnum
+from typing import Any
 
 
 class Status(IntEnum):
@@ -22,6 +23,15 @@ class Status(IntEnum):
     def describe(self) -> str:
         """One sentence for a person."""
         return _SENTENCES[self]
+
+
+def is_solved(status: Any) -> Any:
+    """Whether a status (or each of an array) says that the solution is an optimum.
+
+    >>> is_solved(Status.AT_PRECISION), is_solved(Status.MAX_STEPS)
+    (True, False)
+    """
+    return (status == Status.CONVERGED) | (status == Status.AT_PRECISION)
 
 
 _SENTENCES = {

@@ -97,13 +97,16 @@ class MeanLoss(_AnyLoss, Protocol):
 
 @runtime_checkable
 class Solver(Protocol):
-    """An iterative method: `init` makes its state, `update` takes one step."""
+    """An iterative method: `init` makes its state, `update` takes one step.
+
+    Optional pieces: `prepare(problem)`, the problem with what depends on its data alone computed
+    ahead; `certified(penalty, state)`, what stands for a penalty without a prox in certificates.
+    """
 
     needs: ClassVar[tuple[str, ...]]  # what problem and penalty must provide
     check_every: ClassVar[int]  # steps between two certificates
     max_steps: ClassVar[int]  # default limit
 
-    def prepare(self, problem: Any) -> Any: ...
     def init(self, problem: Any, penalty: Any, params: PyTree) -> Any: ...
     def update(
         self, problem: Any, penalty: Any, params: PyTree, state: Any

@@ -12,7 +12,7 @@ from jreg.path.inputs import precision, read_matrix
 from jreg.path.result import Path
 from jreg.problem import Linear, LinearProblem
 from jreg.solvers.solve import check_inputs
-from jreg.status import Status
+from jreg.status import is_solved
 from jreg.typing import Array, ArrayLike, has
 
 
@@ -61,7 +61,7 @@ def path_sensitivity(
         problem, penalty, _ = check_inputs(problem, path.penalty, None)
         solutions = map(jnp.asarray, (path.lams, path.coef, path.intercept))
         found = _sensitivity(problem, penalty, *solutions)
-        solved = np.isin(path.status, (Status.CONVERGED, Status.AT_PRECISION))
+        solved = is_solved(np.asarray(path.status))
         coef, intercept, *kinks = map(np.asarray, found)
         where = lambda a: np.where(solved.reshape(-1, *[1] * (a.ndim - 1)), a, np.nan)  # noqa: E731
         return PathSensitivity(where(coef), where(intercept), *map(where, kinks))

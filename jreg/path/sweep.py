@@ -15,7 +15,7 @@ from jreg.penalties import L1
 from jreg.problem import CentredProblem, Linear, LinearProblem
 from jreg.solvers import Solution, default_solver
 from jreg.solvers.choice import check_needs
-from jreg.solvers.solve import check_inputs, differentiate, iterate
+from jreg.solvers.solve import check_inputs, differentiate, iterate, prepared
 from jreg.typing import Array, ArrayLike, Penalty, Scalar, Solver
 
 
@@ -143,7 +143,7 @@ def solve_blocks(
     limit: Array,
 ) -> Solution:
     """Solutions in (theta, b) for blocks (n_blocks, block) of falling lambdas, flattened."""
-    problem = solver.prepare(problem)
+    problem = prepared(solver, problem)
 
     def one(lam: Array, start: Linear) -> Solution:
         strong = penalty.at(lam)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
 from jreg import tree
-from jreg.problem import CentredProblem, Linear
 from jreg.solvers.splitting import (
     Copies,
     Scales,
@@ -86,10 +85,6 @@ class ADMM:
     check_every: ClassVar[int] = 10
     max_steps: ClassVar[int] = 10_000
 
-    def prepare(self, problem: Any) -> Any:
-        """Nothing to compute ahead."""
-        return problem
-
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """Scales, and the copies and dual variables of the start."""
         terms = terms_of(penalty)
@@ -165,7 +160,7 @@ class ADMM:
 
         def product(e: PyTree) -> PyTree:
             d = jax.tree.map(jnp.divide, e, root)
-            curved = hessian_times(problem, state.image, d)
+            curved = problem.hessian_times(state.image, d)
             curved = plus_adjoint(penalty, terms, curved, mapped(d))
             return jax.tree.map(lambda h, r, e: h / r + damping * e, curved, root, e)
 
@@ -185,15 +180,6 @@ class ADMM:
 
         t = jax.lax.while_loop(too_far, lambda t: t / 2, jnp.ones_like(promised))
         return tree.add_scaled(state.w, t, d)
-
-
-def hessian_times(problem: Any, image: PyTree, d: PyTree) -> PyTree:
-    """The second derivative of f times d, like the parameters."""
-    if isinstance(problem, CentredProblem):
-        r = problem.curvature_times(image, problem.times(d.coef) + d.intercept[None])
-        slope = jnp.where(problem.fit_intercept, jnp.sum(r, axis=0), 0)
-        return Linear(problem.transposed_times(r), slope)
-    return jax.jvp(problem.gradient, (image,), (d,))[1]
 
 
 def _imbalance(

@@ -76,10 +76,6 @@ class Anderson:
     check_every: ClassVar[int] = 10
     max_steps: ClassVar[int] = 20_000
 
-    def prepare(self, problem: Any) -> Any:
-        """Nothing to compute ahead."""
-        return problem
-
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """State at `params` without memory, with the step from the curvature there."""
         image = problem.image(params)

@@ -65,10 +65,6 @@ class CoordinateDescent:
         if self.order not in ("cyclic", "shuffled", "greedy"):
             raise ValueError(f'order is "cyclic", "shuffled" or "greedy"; got {self.order!r}')
 
-    def prepare(self, problem: CentredProblem) -> CentredProblem:
-        """Nothing to compute ahead."""
-        return problem
-
     def init(self, problem: CentredProblem, penalty: OnCoef, params: Linear) -> State:
         """The column curvatures z_j, before the first sweep."""
         del penalty, params

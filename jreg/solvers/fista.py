@@ -53,10 +53,6 @@ class FISTA:
     check_every: ClassVar[int] = 10
     max_steps: ClassVar[int] = 20_000
 
-    def prepare(self, problem: Any) -> Any:
-        """Nothing to compute ahead."""
-        return problem
-
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """State at `params`, with the step from the curvature along the gradient."""
         image = problem.image(params)

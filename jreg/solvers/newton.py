@@ -110,10 +110,6 @@ class NewtonCG:
         if self.max_inner < 1:
             raise ValueError(f"max_inner must be at least 1; got {self.max_inner}")
 
-    def prepare(self, problem: Any) -> Any:
-        """Nothing to compute ahead."""
-        return problem
-
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """State at `params`; the memory is the forcing term."""
         return _init(problem, penalty, params, lambda point: jnp.full_like(point.value, 0.5))
@@ -178,10 +174,6 @@ class LowRankNewton:
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"rank must be at least 1; got {self.rank}")
-
-    def prepare(self, problem: Any) -> Any:
-        """Nothing to compute ahead."""
-        return problem
 
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """State at `params`, with a random sketch."""

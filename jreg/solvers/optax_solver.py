@@ -50,10 +50,6 @@ class Optax:
                 f"got {self.transform!r}"
             )
 
-    def prepare(self, problem: Any) -> Any:
-        """Nothing to compute ahead."""
-        return problem
-
     def init(self, problem: Any, penalty: Any, params: PyTree) -> PyTree:
         """The state of the transform."""
         del problem, penalty

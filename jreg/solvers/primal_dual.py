@@ -79,10 +79,6 @@ class PrimalDual:
     check_every: ClassVar[int] = 20
     max_steps: ClassVar[int] = 50_000
 
-    def prepare(self, problem: Any) -> Any:
-        """Nothing to compute ahead."""
-        return problem
-
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """Scales, and the copies and dual variables of the start."""
         terms = terms_of(penalty)

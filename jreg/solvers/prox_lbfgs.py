@@ -83,10 +83,6 @@ class ProxLBFGS:
     check_every: ClassVar[int] = 5
     max_steps: ClassVar[int] = 10_000
 
-    def prepare(self, problem: Any) -> Any:
-        """Nothing to compute ahead."""
-        return problem
-
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """State at `params` without memory; the first step is plain and sets the envelope."""
         image = problem.image(params)

@@ -77,10 +77,6 @@ class BFGS:
     check_every: ClassVar[int] = 5
     max_steps: ClassVar[int] = 5000
 
-    def prepare(self, problem: Any) -> Any:
-        """Nothing to compute ahead."""
-        return problem
-
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """State at `params`: H is the identity."""
         return _init(problem, penalty, params, _identity)
@@ -124,10 +120,6 @@ class LBFGS:
     def __post_init__(self) -> None:
         if self.memory_size < 1:
             raise ValueError(f"memory_size must be at least 1; got {self.memory_size}")
-
-    def prepare(self, problem: Any) -> Any:
-        """Nothing to compute ahead."""
-        return problem
 
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """State at `params`: no pairs."""

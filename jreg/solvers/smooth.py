@@ -18,7 +18,7 @@ from jreg import tree
 from jreg.linalg import dot, norm_l2, safe_reciprocal
 from jreg.losses import means
 from jreg.losses.means import like_rows
-from jreg.problem import CentredProblem, Linear, Problem
+from jreg.problem import CentredProblem, Problem
 from jreg.typing import Array, PyTree, has
 
 TRIALS = 40  # of a line search, each with two products
@@ -66,14 +66,9 @@ class Objective:
     def hessian_times(self, point: Point, v: Array) -> Array:
         """The Hessian at a point times v (p,): two products with X for a linear model."""
         d = self.params(v)
-        if has(self.problem, "curvature_times"):
-            free = self.problem.fit_intercept  # an intercept that is not has the identity
-            along = self.problem.times(d.coef) + jnp.where(free, d.intercept, 0)[None]
-            r = self.problem.curvature_times(point.image, along)
-            slope = jnp.where(free, jnp.sum(r, axis=0), d.intercept)
-            product: PyTree = Linear(self.problem.transposed_times(r), slope)
-        else:
-            product = jax.jvp(self.problem.gradient, (point.image,), (d,))[1]
+        product = self.problem.hessian_times(point.image, d)
+        if isinstance(self.problem, CentredProblem) and not self.problem.fit_intercept:
+            product = product._replace(intercept=d.intercept)  # the identity keeps it definite
         return self._vector(product) + self._penalty_times(point, v)
 
     def hessian(self, point: Point) -> Array:

@@ -21,7 +21,7 @@ from jreg.implicit import solution_tangent
 from jreg.penalties import Ridge, has_prox
 from jreg.problem import CentredProblem, Linear, LinearProblem, Problem
 from jreg.solvers.choice import check_needs, default_solver
-from jreg.status import Status
+from jreg.status import Status, is_solved
 from jreg.typing import Array, Penalty, PyTree, Scalar, Solver, has
 
 
@@ -221,8 +221,7 @@ def differentiate(
     """
     w = found.params
     dw = solution_tangent(problem, penalty, w, d_problem, d_penalty)
-    solved = (found.status == Status.CONVERGED) | (found.status == Status.AT_PRECISION)
-    factor = jnp.where(solved, 1, jnp.nan)
+    factor = jnp.where(is_solved(found.status), 1, jnp.nan)
     dw = jax.tree.map(lambda d: d * factor.astype(d.dtype), dw)
 
     def objective(w: PyTree, problem: Any, penalty: Any) -> Array:
@@ -230,6 +229,11 @@ def differentiate(
 
     _, d_value = jax.jvp(objective, (w, problem, penalty), (dw, d_problem, d_penalty))
     return dataclasses.replace(tree.no_tangent(found), params=dw, value=d_value)
+
+
+def prepared(solver: Any, problem: Any) -> Any:
+    """The problem with what the solver wants computed ahead, if anything."""
+    return solver.prepare(problem) if has(solver, "prepare") else problem
 
 
 def iterate(
@@ -248,7 +252,7 @@ def iterate(
     one to record a history of length `record`. A solver that splits the penalty supplies what
     stands for it in the certificate, `solver.certified(penalty, state)`, with its dual variables.
     """
-    problem = solver.prepare(problem)
+    problem = prepared(solver, problem)
     whole, penalty = penalty, on_coef(problem, penalty)
     if has_prox(whole):  # a start outside the penalty's domain is first brought to it
         outside = jnp.isinf(penalty.value(params))

@@ -66,10 +66,6 @@ class Subgradient:
     check_every: ClassVar[int] = 500  # between two of these the best point as a rule improves
     max_steps: ClassVar[int] = 5_000
 
-    def prepare(self, problem: Any) -> Any:
-        """Nothing to compute ahead."""
-        return problem
-
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """State at `params`, with the length of the first step."""
         image = problem.image(params)

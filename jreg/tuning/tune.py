@@ -19,7 +19,7 @@ from jreg.problem import Linear, LinearProblem
 from jreg.solvers import default_solver, solve
 from jreg.solvers.choice import check_needs
 from jreg.solvers.solve import check_inputs
-from jreg.status import Status
+from jreg.status import is_solved
 from jreg.typing import Array, Scalar, Solver
 
 GROW, SHRINK = 1.2, 0.5  # of a step, while its derivative keeps or changes its sign
@@ -187,7 +187,7 @@ def _evaluate(
         return criterion.score(problem, strong, found.params), found
 
     (value, found), slope = jax.value_and_grad(score, has_aux=True)(z)
-    solved = jnp.all((found.status == Status.CONVERGED) | (found.status == Status.AT_PRECISION))
+    solved = jnp.all(is_solved(found.status))
     return value, slope, found.params, solved, jnp.sum(found.num_steps)
 
 
