@@ -116,15 +116,26 @@ def null_model(problem: CentredProblem, penalty: Any) -> NullModel:
     )
 
 
-def certify(problem: CentredProblem, penalty: Any, params: Linear, null: NullModel) -> Certificate:
-    """Value, gap and KKT residual of (theta, b): one product with X and one with its transpose."""
-    eta = problem.image(params)
+def certify(
+    problem: CentredProblem,
+    penalty: Any,
+    params: Linear,
+    null: NullModel,
+    eta: Array | None = None,
+) -> Certificate:
+    """Value, gap and KKT residual of (theta, b): one product with X and one with its transpose.
+
+    eta: the image of params, where that is known already."""
+    eta = problem.image(params) if eta is None else eta
     free = penalty.unpenalized(params.coef)
     slopes = problem.residual(eta)
     if _has_dual(problem.loss, penalty):
         dual = _feasible(problem, free, problem.loss.gradient(eta, problem.y), null.curvature)
-        both = jnp.stack([slopes, like_rows(problem.weight, dual) * dual])
-        gradient, z = jax.vmap(problem.transposed_times)(both)
+        if free is None and not problem.fit_intercept:  # the dual is the gradient as it is
+            gradient = z = problem.transposed_times(slopes)
+        else:
+            both = jnp.stack([slopes, like_rows(problem.weight, dual) * dual])
+            gradient, z = jax.vmap(problem.transposed_times)(both)
         gap = _best_gap(problem, penalty, params, eta, dual, z, free, null)
         gap = _ratio(jnp.maximum(gap, 0), null.value)
         gap = jnp.where(jnp.isfinite(null.value), gap, jnp.nan)
@@ -138,6 +149,27 @@ def certify(problem: CentredProblem, penalty: Any, params: Linear, null: NullMod
         slope = tree.largest(jnp.sum(slopes, axis=0))
         residual = jnp.maximum(residual, _ratio(slope, null.dual_scale))
     value = problem.value(eta) + penalty.value(params.coef)
+    return Certificate(value, jnp.where(jnp.isfinite(gap), gap, jnp.nan), residual, gradient)
+
+
+def certify_squares(
+    penalty: Any, coef: Array, gradient: Array, loss: Array, null: NullModel
+) -> Certificate:
+    """The same for the squared loss and one output from its gradient Z' S (eta - y) and its value
+    at coef, the intercept being the best one: whoever has these needs no product with X."""
+    # 1/2 (eta - y - u)^2 at u = c (eta - y)
+    free = penalty.unpenalized(coef)
+    z, feasible = gradient, jnp.array(True)
+    if free is not None:
+        rounding = 256 * jnp.finfo(coef.dtype).eps * jnp.sqrt(2 * loss * null.curvature)
+        feasible = jnp.all(jnp.where(free, jnp.abs(z) <= rounding, True))
+        z = jnp.where(free, 0, z)
+    gap = jnp.full((), jnp.nan, coef.dtype)
+    if penalty.convex and (has(penalty, "polar") or has(penalty, "conjugate")):
+        gap = _gap_of(lambda c: (1 - c) ** 2 * loss, penalty, coef, z)
+        gap = _ratio(jnp.maximum(jnp.where(feasible, gap, jnp.inf), 0), null.value)
+    residual = _ratio(tree.largest(penalty.kkt_distance(coef, gradient)), null.gradient_scale)
+    value = loss + penalty.value(coef)
     return Certificate(value, jnp.where(jnp.isfinite(gap), gap, jnp.nan), residual, gradient)
 
 
@@ -193,16 +225,25 @@ def _gap(
     dual: Array,
     z: Array,
 ) -> Array:
+    """Duality gap for a dual point orthogonal to the intercept; z = Z' S dual."""
+
+    def data(c: Array) -> Array:
+        terms = problem.loss.fenchel_young(eta, problem.y, c * dual)
+        return jnp.sum(problem.weight * jnp.where(problem.weight == 0, 0, terms))
+
+    return _gap_of(data, penalty, params.coef, z)
+
+
+def _gap_of(data: Callable[[Array], Array], penalty: Any, coef: Array, z: Array) -> Array:
     """Duality gap at the better of two feasible points: the dual scaled until the conjugate is 0
-    and, if the penalty is not homogeneous, the dual itself. inf where neither is feasible."""
+    and, if the penalty is not homogeneous, the dual itself. inf where neither is feasible.
+
+    data: the loss's Fenchel-Young terms at c * dual, summed."""
 
     def at(c: Array, conjugate: Array) -> Array:
-        terms = problem.loss.fenchel_young(eta, problem.y, c * dual)
-        data = jnp.sum(problem.weight * jnp.where(problem.weight == 0, 0, terms))
-        slope = c * dot(z.ravel(), params.coef.ravel())
-        return data + penalty.value(params.coef) + conjugate + slope
+        return data(c) + penalty.value(coef) + conjugate + c * dot(z.ravel(), coef.ravel())
 
-    gap = jnp.full((), jnp.inf, eta.dtype)
+    gap = jnp.full((), jnp.inf, z.dtype)
     if has(penalty, "polar"):
         polar = penalty.polar(-z)
         scaled = at(1 / jnp.maximum(polar, 1), jnp.zeros_like(polar))

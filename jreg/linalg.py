@@ -4,12 +4,14 @@ Every product that a solver or a certificate relies on goes through `dot`: on GP
 otherwise round its factors to TF32 or bfloat16, and a certificate computed so would be worthless.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jreg.typing import Array, ArrayLike
+
+ROWS = 64  # of a chunk that stays in the cache
 
 
 def dot(a: Array, b: Array) -> Array:
@@ -33,12 +35,68 @@ def column_scale(X: Array, weight: Array, mean: Array) -> Array:
     is taken around the mean in a second pass (no cancellation); one within rounding of the
     column's largest entry counts as 0.
     """
-    present = (weight > 0)[:, None]
-    variance = jnp.sum(weight[:, None] * jnp.where(present, X - mean[None, :], 0) ** 2, axis=0)
+    variance, largest = column_moments(X, weight, mean)
     # half an ulp of the mean per row is what rounding alone can leave behind
-    rounding = 4 * jnp.finfo(X.dtype).eps * jnp.max(jnp.abs(X), axis=0, where=present, initial=0)
+    rounding = 4 * jnp.finfo(X.dtype).eps * largest
     scale = jnp.sqrt(variance)
     return jnp.where(scale <= rounding, 0, scale)
+
+
+def column_moments(X: Array, weight: Array, centre: Array) -> tuple[Array, Array]:
+    """`sum_i weight_i (X_ij - centre_j)^2` and `max_i |X_ij|` over rows of positive weight.
+
+    X (n, p), weight (n,), centre (p,); both results (p,). One pass over X.
+    """
+
+    def of(X: Array, weight: Array) -> tuple[Array, Array]:
+        present = (weight > 0)[:, None]
+        largest = jnp.max(jnp.where(present, jnp.abs(X), 0), axis=0, initial=0)
+        return dot(weight, _centred(X, weight, centre) ** 2), largest
+
+    return _over_rows(of, lambda a, b: (a[0] + b[0], jnp.maximum(a[1], b[1])), X, weight)
+
+
+def column_sum(X: Array, weight: Array, centre: Array) -> Array:
+    """`sum_i weight_i (X_ij - centre_j)`, without the cancellation of two large sums; (p,)."""
+    return _over_rows(lambda X, w: dot(w, _centred(X, w, centre)), jnp.add, X, weight)
+
+
+def gram(X: Array, weight: Array, centre: Array) -> Array:
+    """`sum_i weight_i (X_i - centre)(X_i - centre)'`, (p, p), for weights >= 0.
+
+    X (n, p), weight (n,), centre (p,).
+    """
+
+    def of(X: Array, weight: Array) -> Array:
+        rows = jnp.sqrt(weight)[:, None] * _centred(X, weight, centre)
+        columns = jax.lax.optimization_barrier(rows.T)  # A @ A.T is the fast product on CPUs
+        return dot(columns, columns.T)
+
+    return _over_rows(of, jnp.add, X, weight, 8)
+
+
+def _centred(X: Array, weight: Array, centre: Array) -> Array:
+    """X - centre, absent rows 0."""
+    return jnp.where(weight[:, None] > 0, X - centre[None, :], 0)
+
+
+def _over_rows(of: Any, add: Any, X: Array, weight: Array, chunks: int = 1) -> Any:
+    """`of(X, weight)`, on CPUs added up over chunks of rows that stay in the cache: no copy of X,
+    and XLA's reductions down the columns are twenty times slower."""
+    size = chunks * ROWS
+    count = X.shape[0] // size
+    rest = count * size
+
+    def in_chunks(X: Array, weight: Array) -> Any:
+        def step(i: Array, total: Any) -> Any:
+            rows = jax.lax.dynamic_slice_in_dim(X, i * size, size)
+            return add(total, of(rows, jax.lax.dynamic_slice_in_dim(weight, i * size, size)))
+
+        return jax.lax.fori_loop(0, count, step, of(X[rest:], weight[rest:]))
+
+    if count == 0:
+        return of(X, weight)
+    return jax.lax.platform_dependent(X, weight, cpu=in_chunks, default=of)
 
 
 def difference(a: Array, b: Array) -> Array:

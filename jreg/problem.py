@@ -207,12 +207,12 @@ class LinearProblem:
         offset: Array = self.offset
         weight = jnp.where(self.sample_weight >= 0, self.sample_weight, jnp.nan)
         weight = weight / jnp.sum(weight)
-        mean = linalg.column_mean(X, weight)
-        deviation = linalg.column_scale(X, weight, mean)
-        if self.standardize:
-            scale = deviation
-        else:  # under an intercept a constant column is a second intercept: leave it out
-            scale = jnp.where(self.fit_intercept & (deviation == 0), 0, jnp.ones_like(mean))
+        mean, scale = jnp.zeros_like(X[0]), jnp.ones_like(X[0])
+        if self.fit_intercept or self.standardize:
+            mean = linalg.column_mean(X, weight)
+            deviation = linalg.column_scale(X, weight, mean)
+            # under an intercept a constant column is a second intercept: leave it out
+            scale = deviation if self.standardize else jnp.where(deviation == 0, 0, scale)
         absent = like_rows(weight == 0, self.y)  # such a row may hold anything: take another's y
         y = jnp.where(absent, self.y[jnp.argmax(weight)][None], self.y)
         y = jnp.where(self.loss.in_domain(y), y, jnp.nan)
@@ -321,8 +321,7 @@ class CentredProblem:
 
     def column_curvature(self) -> Array:
         """Bound of the second derivative of F along each theta_j: smoothness * mean of Z_j^2."""
-        Z2 = jnp.where(self.weight[:, None] > 0, self.X - self.mean[None, :], 0) ** 2
-        squares = jnp.sum(self.weight[:, None] * Z2, axis=0)
+        squares, _ = linalg.column_moments(self.X, self.weight, self.mean)
         return self._bound() * squares * linalg.safe_reciprocal(self.scale) ** 2
 
     def metric(self, params: Linear, separable: bool) -> Linear:
@@ -344,11 +343,12 @@ class CentredProblem:
     def weighted_gram(self, h: Array) -> tuple[Array, Array]:
         """(p, p) curvature in theta for sample curvatures h (n,), with the intercept eliminated,
         and the slope (p,) of the intercept: b moves by -slope . d theta."""
-        Z = (self.X - self.mean[None, :]) * linalg.safe_reciprocal(self.scale)[None, :]
-        slope = dot(h, Z) / jnp.where(self.fit_intercept, jnp.sum(h), 1)
+        per = linalg.safe_reciprocal(self.scale)
+        total = jnp.where(self.fit_intercept, jnp.sum(h), 1)
+        slope = linalg.column_sum(self.X, h, self.mean) / total
         slope = jnp.where(self.fit_intercept, slope, 0)
-        root = jnp.sqrt(h)[:, None] * (Z - slope[None, :])
-        return dot(root.T, root), slope
+        gram = linalg.gram(self.X, h, self.mean + slope)
+        return gram * per[:, None] * per[None, :], slope * per
 
     def restrict(self, index: Array) -> "CentredProblem":
         """The problem on the columns `index`."""

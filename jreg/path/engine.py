@@ -1,40 +1,29 @@
-"""`path`: the certified lambda path of a data set, driven from the host.
+"""`path`: the certified lambda path of a data set, driven from the host."""
 
-Lambdas fall in blocks. For each block a few candidate features are chosen, those of the last
-solution and those closest to entering (Massias, Gramfort and Salmon 2018, section 3); the block is
-solved on those columns alone with warm starts; and one product with the whole of X certifies every
-lambda of the block: features that violate their optimality condition join the candidates and the
-block is solved again. A wrong guess costs time, never correctness. The number of candidates is a
-power of two, so few programs are compiled.
-"""
-
-import dataclasses
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jreg import checks
-from jreg.certificates import NullModel, certify, null_model
 from jreg.losses import Squared
+from jreg.path.blocks import BLOCK, Block, first_point, solve_block
+from jreg.path.general_model import GeneralModel
 from jreg.path.grid import check_lams, lam_grid, start_of_grid
 from jreg.path.inputs import precision, read_matrix, read_vector, read_weight
 from jreg.path.progress import progress_bar
 from jreg.path.result import Path
-from jreg.path.sweep import explained, null_deviance, solve_blocks, weighted_deviance
+from jreg.path.setup import Data, setup
+from jreg.path.squared_model import SquaredModel
+from jreg.path.sweep import explained
+from jreg.path.walk import Outcome, walk
 from jreg.penalties import L1
 from jreg.problem import CentredProblem, Linear, LinearProblem
-from jreg.solvers import FISTA, ProxNewton
 from jreg.solvers.solve import check_inputs
 from jreg.status import Status
 from jreg.typing import Array, ArrayLike, Loss, MeanLoss, Penalty, Progress, has
-
-BLOCK = 5  # lambdas solved between two products with X
-SMALL = 256  # up to this many features all are candidates
-LARGEST_MODEL = 4096  # candidates up to which a p x p matrix is formed
 
 
 def path(
@@ -107,12 +96,12 @@ def path(
         lams = check_lams(lams)
     with precision(X.dtype):
         problem, penalty, _ = check_inputs(problem, penalty, None)
-        if not (penalty.separable and penalty.convex and has(penalty, "entry")):
+        if not (penalty.separable and has(penalty, "entry")):
             raise TypeError(
-                "path needs a separable penalty that is convex and says where features enter; "
+                "path needs a separable penalty that says where features enter; "
                 f"got {type(penalty).__name__}. Use jreg.sweep(LinearProblem(X, y, loss), ...)"
             )
-        data = _setup(problem, penalty)
+        data = setup(problem, penalty)
         if lams is None:
             strength = float(getattr(penalty, "lam", 1.0))
             first = start_of_grid(data.lam_max, data.largest_ridge, strength)
@@ -156,31 +145,6 @@ def _read_problem(
     return LinearProblem(X, y, loss, sample_weight, offset, **options)
 
 
-class _Data(NamedTuple):
-    """What every block needs."""
-
-    problem: CentredProblem
-    null: NullModel
-    null_deviance: Array
-    lam_max: Array
-    largest_ridge: Array  # strength at which a ridge penalty leaves next to nothing
-    entry: Array  # per feature: the lam at which it enters, seen from the null model
-
-
-@jax.jit
-def _setup(problem: LinearProblem, penalty: Any) -> _Data:
-    centred = problem.centred()
-    null = null_model(centred, penalty)
-    entry = penalty.entry(null.gradient)
-    n, p = problem.X.shape
-    if n >= p and p <= LARGEST_MODEL:
-        centred = centred.with_gram()
-    # a ridge of this strength moves eta by 1e-3 of the size of the null model's residual
-    norms = jnp.sqrt(null.curvature / (problem.loss.smoothness or 1.0))
-    largest_ridge = 1e3 * jnp.max(norms * jnp.abs(null.gradient)) / null.dual_scale
-    return _Data(centred, null, null_deviance(centred), jnp.max(entry), largest_ridge, entry)
-
-
 class _Rows(NamedTuple):
     """Results in (theta, b), filled from the top; one row per distinct falling lambda."""
 
@@ -189,6 +153,7 @@ class _Rows(NamedTuple):
     intercept: np.ndarray
     gap: np.ndarray
     residual: np.ndarray
+    deviance: np.ndarray
     num_steps: np.ndarray
     status: np.ndarray
 
@@ -203,137 +168,95 @@ class _Rows(NamedTuple):
             intercept=nan.copy(),
             gap=nan.copy(),
             residual=nan.copy(),
+            deviance=nan.copy(),
             num_steps=np.zeros(k, int),
             status=np.full(k, int(Status.NOT_RUN)),
         )
 
+    def write(self, k: int, block: Block) -> None:
+        """Copy a block into the rows k, k + 1, ..."""
+        into = slice(k, k + block.status.size)
+        self.theta[into], self.intercept[into] = block.params.coef, block.params.intercept
+        self.gap[into], self.residual[into] = block.certificate.gap, block.certificate.residual
+        self.deviance[into] = block.deviance
+        self.num_steps[into], self.status[into] = block.num_steps, block.status
 
-def _fill(rows: _Rows, data: _Data, penalty: Any, tol: float) -> Iterator[int]:
-    """Solve block after block, writing into `rows`; yields how many lambdas are done."""
-    start = jax.tree.map(np.asarray, data.null.params)
-    entry = np.asarray(data.entry)
-    free = penalty.unpenalized(data.null.gradient)
-    k = 0
+
+def _fill(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
+    """Solve every lambda, writing into `rows`; yields how many are done."""
+    if can_walk(data, penalty):
+        yield from _walk(rows, data, penalty, tol)
+        return
+    point, k = first_point(data), 0
     while k < rows.lams.size:
-        block = rows.lams[k : k + BLOCK]
-        wanted = start.coef != 0 if free is None else (start.coef != 0) | np.asarray(free)
-        while True:
-            candidates = _choose(wanted, entry)
-            found, checked, entries = _try_block(data, penalty, block, candidates, start, tol)
-            outside = ~np.isin(np.arange(entry.size), candidates)
-            missed = (entries > 1).any(axis=0) & outside
-            if (checked.error <= tol).all() or not missed.any():
-                break
-            wanted = wanted | missed | (found.params.coef != 0).any(axis=0)
-        _write(rows, k, found, checked, tol)
-        if np.isfinite(checked.value[-1]):
-            start = jax.tree.map(lambda leaf: leaf[-1], found.params)
-            entry = entries[-1]
-        k += block.size
+        block = solve_block(data, penalty, rows.lams[k : k + BLOCK], point, tol)
+        rows.write(k, block)
+        point = block.last(point)
+        k += block.status.size
         yield k
 
 
-def _choose(wanted: np.ndarray, entry: np.ndarray) -> np.ndarray:
-    """Indices of the candidate features: the wanted ones, and those closest to entering until twice
-    as many are there; their number is a power of two, or all."""
-    target = 2 * int(wanted.sum()) + 32
-    size = max(SMALL, 1 << int(np.ceil(np.log2(target))))
-    if size >= entry.size:
-        return np.arange(entry.size)
-    score = np.where(wanted, np.inf, np.nan_to_num(entry))
-    return np.sort(np.argpartition(-score, size - 1)[:size])
+def can_walk(data: Data, penalty: Any) -> bool:
+    """Whether the penalty has a kink at 0 and slopes elsewhere."""
+    if not has(penalty, "kink"):
+        return False
+    low, high = map(np.asarray, penalty.kink(data.null.gradient))
+    free = (low == 0) & (high == 0)
+    return bool(np.all(free | ((high > 0) & (low < 0))) and np.any(~free))
 
 
-def _try_block(
-    data: _Data, penalty: Any, lams: np.ndarray, candidates: np.ndarray, start: Linear, tol: float
-) -> tuple[Any, Any, np.ndarray]:
-    """Solve a block on the candidate columns and certify it on all; NumPy arrays."""
-    # the last block is filled up with its last lambda, to keep the shape
-    block = np.concatenate([lams, np.full(BLOCK - lams.size, lams[-1])])
-    solver = ProxNewton() if candidates.size <= LARGEST_MODEL else FISTA()
-    begin = Linear(start.coef[candidates], start.intercept)
-    inner_tol = max(0.5 * tol, 10 * float(np.finfo(lams.dtype).eps))
-    found = _solve_block(
-        data, penalty, block, candidates, begin, inner_tol, solver.max_steps, solver
-    )
-    theta = np.zeros((BLOCK, data.entry.size), lams.dtype)
-    theta[:, candidates] = found.params.coef
-    found = dataclasses.replace(found, params=Linear(theta, found.params.intercept))
-    checked, entries = _certify_block(data, penalty, block, found.params)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[: lams.size], (found, checked, entries))
+def _walk(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
+    """The same by the homotopy, and by single blocks where that finds no way."""
+    model = (SquaredModel if data.problem.loss.quadratic else GeneralModel)(data, penalty, tol)
+    pool, unit = model.pool, model.pool.unit[:-1]
 
+    def accept(k: int, count: int, found: Outcome) -> None:
+        into = slice(k, k + count)
+        features = pool.index != unit.size
+        rows.theta[into] = 0
+        rows.theta[into, pool.index[features]] = found.coef[1 : count + 1, np.nonzero(features)[0]]
+        rows.theta[into] *= unit[None, :]
+        rows.intercept[into] = found.intercept[:count]
+        rows.gap[into], rows.residual[into] = found.gap[:count], found.residual[:count]
+        rows.deviance[into] = found.deviance[:count]
+        rows.num_steps[into], rows.status[into] = found.knots, Status.CONVERGED
 
-@jax.jit
-def _solve_block(
-    data: _Data,
-    penalty: Any,
-    lams: Array,
-    index: Array,
-    start: Linear,
-    tol: Array,
-    limit: Array,
-    solver: Any,
-) -> Any:
-    """The block on the columns `index`, lambda after lambda."""
-    problem, null = data.problem, data.null
-    if index.size < problem.mean.size:
-        problem = problem.restrict(index)
-        penalty = penalty.restrict(index)
-        null = null._replace(gradient=null.gradient[index], curvature=null.curvature[index])
-    tol = jnp.asarray(tol, lams.dtype)
-    return solve_blocks(solver, problem, penalty, null, lams[:, None], start, tol, limit)
+    def plain(k: int) -> tuple[np.ndarray, np.ndarray]:
+        point = first_point(data)
+        if k and np.isfinite(rows.gap[k - 1]):
+            point = point._replace(params=Linear(rows.theta[k - 1], rows.intercept[k - 1]))
+        block = solve_block(data, penalty, rows.lams[k : k + 1], point, tol)
+        rows.write(k, block)
+        coef = block.params.coef[0] * np.asarray(pool.norm)
+        both = np.append(coef, block.params.intercept[0]), np.append(-block.gradient[0] * unit, 0)
+        return both
+
+    done = int(np.sum(rows.lams > 0))
+    yield from walk(model, rows.lams[:done], tol, accept, plain)
+    for k in range(done, rows.lams.size):
+        plain(k)
+        yield k + 1
 
 
 @jax.jit
-def _certify_block(data: _Data, penalty: Any, lams: Array, params: Linear) -> tuple[Any, Array]:
-    """Certificates over the full problem, and per lambda and feature the multiple of the lambda at
-    which the feature would enter (above 1 for a violation)."""
-
-    def one(lam: Array, params: Linear) -> tuple[Any, Array]:
-        strong = penalty.at(lam)
-        found = certify(data.problem, strong, params, data.null)
-        return found._replace(gradient=()), strong.entry(found.gradient)
-
-    return jax.vmap(one)(lams, params)
-
-
-def _write(rows: _Rows, k: int, found: Any, checked: Any, tol: float) -> None:
-    """Copy a block into the results; the status follows from the full certificate."""
-    size = checked.value.size
-    block = slice(k, k + size)
-    rows.theta[block] = found.params.coef
-    rows.intercept[block] = found.params.intercept
-    rows.gap[block], rows.residual[block] = checked.gap, checked.residual
-    rows.num_steps[block] = found.num_steps
-    reached = checked.error <= tol
-    inner = np.where(found.status == Status.CONVERGED, Status.AT_PRECISION, found.status)
-    rows.status[block] = np.where(reached, Status.CONVERGED, inner)
-
-
-@jax.jit
-def _original_units(data: _Data, theta: Array, intercept: Array) -> tuple[Linear, Array]:
-    """Coefficients in original units and deviance ratios."""
-
-    def one(theta: Array, intercept: Array) -> tuple[Linear, Array]:
-        params = Linear(theta, intercept)
-        deviance = weighted_deviance(data.problem, data.problem.image(params))
-        return data.problem.to_original(params), explained(deviance, data.null_deviance)
-
-    return jax.vmap(one)(theta, intercept)
+def _original_units(problem: CentredProblem, theta: Array, intercept: Array) -> Linear:
+    """Coefficients in original units."""
+    return jax.vmap(problem.to_original)(Linear(theta, intercept))
 
 
 def _assemble(
     rows: _Rows,
     back: np.ndarray,
     lams: np.ndarray,
-    data: _Data,
+    data: Data,
     problem: LinearProblem,
     penalty: Any,
     names: tuple[str, ...] | None,
 ) -> Path:
     """The `Path`, in the order in which the lambdas came."""
-    params, ratio = jax.tree.map(np.asarray, _original_units(data, rows.theta, rows.intercept))
-    scale = np.asarray(data.problem.scale)
+    params = _original_units(data.problem, rows.theta, rows.intercept)
+    ratio = np.asarray(explained(rows.deviance, data.null_deviance))
+    params, scale = jax.tree.map(np.asarray, (params, data.problem.scale))
     return Path(
         lams=np.asarray(lams, rows.lams.dtype),
         coef=params.coef[back],

@@ -142,6 +142,15 @@ class Separable(Addable):
 
         return self._each(entry, jnp.zeros_like, w)
 
+    def kink(self, w: PyTree) -> tuple[PyTree, PyTree]:
+        """(low, high): the subdifferential at 0, entry by entry; (-inf, inf) for excluded ones."""
+
+        def end(sign: int) -> PyTree:
+            formula = lambda w, s: jnp.broadcast_to(self._kink(s)[(sign + 1) // 2], w.shape)  # noqa: E731
+            return self._each(formula, lambda w: jnp.full_like(w, sign * inf), w)
+
+        return end(-1), end(1)
+
     def strengths(self, like: PyTree) -> PyTree:
         """`lam * weights`, a tree like `like`; NaN if a traced hyper-parameter is out of range."""
         lam = jnp.asarray(self.lam)

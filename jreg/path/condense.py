@@ -1,0 +1,163 @@
+"""Eliminating what does not change: a large support seen through a few coordinates.
+
+Within a block of lambdas only few coordinates can change state: some inactive ones may join (J),
+some active ones may drop (D). All others of the support A keep their sign, so they are linear in
+the rest and are eliminated, once, by one product with M = inv(H_AA). What is left is the small
+program on Q = J + D that `homotopy.follow` follows exactly; `trace` gives also the coefficients of A.
+
+Slots: A lives in m slots of the arrays, empty ones hold -1 and have zero rows in M.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from jreg.linalg import dot
+from jreg.path.homotopy import Followed, Knots, follow
+from jreg.path.inverse import sweep_inverse
+from jreg.typing import Array
+
+
+class Members(NamedTuple):
+    """Who is in A and who in Q, as rows of the arrays of candidates; -1 marks an empty slot."""
+
+    support: Array  # (m,) int
+    edge: Array  # (m,) the edge at which each of the support is held; 0 for free and empty ones
+    quick: Array  # (q,) int: Q
+    slot: Array  # (q,) int: the slot of a member of D in A, -1 for a member of J
+
+
+class Edges(NamedTuple):
+    """The kinks of the candidates at lam 1, and their frozen curvature, in units of rows."""
+
+    low: Array  # (capacity,)
+    high: Array
+    ridge: Array
+
+
+class Condensed(NamedTuple):
+    """The elimination of A from the Hessian."""
+
+    inverse: Array  # (m, m) M
+    cross: Array  # (m, q) H_AJ, columns of D zero
+    U: Array  # (m, q): M H_AJ, and columns of M for D
+    tableau: Array  # (q, q): H pivoted on A, seen on Q
+    size: Array  # (q,) diagonal of H on J, inf for empty places
+    slope: Array  # (m,) M edge: how the coefficients of A fall with lambda
+
+
+def condense(inverse: Array, cross: Array, inner: Array, members: Members) -> Condensed:
+    """From M, H_AQ (m, q) and H_QQ (q, q)."""
+    drops = members.slot >= 0
+    used = members.quick >= 0
+    joins = used & ~drops
+    place = jnp.maximum(members.slot, 0)
+    filled = members.support >= 0
+    cross = jnp.where(filled[:, None] & joins[None, :], cross, 0)
+    inner = jnp.where(
+        joins[:, None] & joins[None, :], inner, jnp.eye(joins.size, dtype=inner.dtype)
+    )
+    V = dot(inverse, cross)
+    U = jnp.where(drops[None, :], inverse[:, place], V)
+    at_drops = jnp.where(drops[:, None], U[place], 0)  # rows D of [M H_AJ, M_AD]
+    tableau = jnp.where(
+        drops[:, None],
+        jnp.where(drops[None, :], -at_drops, at_drops),
+        jnp.where(drops[None, :], at_drops.T, inner - dot(cross.T, V)),
+    )
+    size = jnp.where(used, jnp.diagonal(inner), jnp.inf)
+    return Condensed(inverse, cross, U, tableau, size, dot(inverse, members.edge))
+
+
+def trace(
+    condensed: Condensed,
+    members: Members,
+    wanted: Array,
+    edges: Edges,
+    level: Array,
+    rows: Array,
+    room: Array,
+) -> tuple[tuple[Array, Array], Followed]:
+    """Coefficients of A (rows, m), those of D left 0, and of Q (rows, q), and the states of Q.
+
+    wanted: (rows, m + q), c of A and Q. level: (rows,), at the start, at `rows` places, and beyond.
+    room: how far the support may grow.
+    """
+    used = members.quick >= 0
+    quick = jnp.maximum(members.quick, 0)
+    low = jnp.where(used, edges.low[quick], 0)
+    high = jnp.where(used, edges.high[quick], 0)
+    still, start = _knots(condensed, members, wanted, level, low, high)
+    found = follow(start, rows, room, 8 * quick.size)
+    return _expand(condensed, members, still, start, found), found
+
+
+def at(members: Members, values: Array) -> Array:
+    """Values (rows, capacity) of A and Q, (rows, m + q); 0 in empty places."""
+    place = jnp.concatenate([members.support, members.quick])
+    return jnp.where(place[None, :] >= 0, values[:, jnp.maximum(place, 0)], 0)
+
+
+def scatter(members: Members, parts: tuple[Array, Array], capacity: int) -> Array:
+    """Coefficients of A and Q as (rows, capacity)."""
+    of_support, of_quick = parts
+    place = [jnp.where(who < 0, capacity, who) for who in (members.support, members.quick)]
+    coef = jnp.zeros((of_quick.shape[0], capacity), of_quick.dtype)
+    return (
+        coef.at[:, place[0]].set(of_support, mode="drop").at[:, place[1]].set(of_quick, mode="drop")
+    )
+
+
+def _knots(
+    condensed: Condensed, members: Members, target: Array, level: Array, low: Array, high: Array
+) -> tuple[Array, Knots]:
+    """Coefficients of A at each row if nothing changed, and the program on Q.
+
+    target: (rows, m + q) c of A and Q. level: (rows,) l. low, high: (q,) edges of Q.
+    """
+    m = members.support.size
+    drops = members.slot >= 0
+    place = jnp.maximum(members.slot, 0)
+    still = dot(target[:, :m], condensed.inverse) - level[:, None] * condensed.slope[None, :]
+    value = jnp.where(drops[None, :], still[:, place], target[:, m:] - dot(still, condensed.cross))
+    edge = jnp.where(drops, members.edge[place], 0)
+    return still, Knots(condensed.tableau, value, level, low, high, condensed.size, edge, drops)
+
+
+def _expand(
+    condensed: Condensed, members: Members, still: Array, start: Knots, found: Followed
+) -> tuple[Array, Array]:
+    """Coefficients of A (rows, m), those of D left 0, and of Q (rows, q)."""
+    drops = members.slot >= 0
+    coef = jnp.where(found.active, found.value, 0)
+    level = start.level[:, None]
+    held = jnp.where(found.active, level * found.edge, found.value)
+    shift = jnp.where(drops[None, :], held - level * start.edge[None, :], coef)
+    rest = still - dot(shift, condensed.U.T)
+    slot = jnp.where(drops, members.slot, members.support.size)
+    return rest.at[:, slot].set(0, mode="drop"), coef
+
+
+def bordered(
+    condensed: Condensed, members: Members, changed: Array, slots: Array, count: Array
+) -> Array:
+    """M after some of Q changed state: `M + W inv(T_RR) W'`, W = [M H_AN - E_N, -M_Z].
+
+    changed: (r,) places in Q of the joins N and the drops Z, `count` of them, then -1. slots: (r,)
+    where each is, or will be, in A.
+    """
+    m, r = condensed.inverse.shape[0], changed.size
+    used = changed >= 0
+    place = jnp.maximum(changed, 0)
+    joins = used & (members.slot[place] < 0)
+    unit = (jnp.arange(m)[:, None] == jnp.where(joins, slots, -1)[None, :]).astype(
+        condensed.U.dtype
+    )
+    columns = condensed.U[:, place]
+    W = jnp.where(used[None, :], jnp.where(joins[None, :], columns, -columns) - unit, 0)
+    both = used[:, None] & used[None, :]
+    T = jnp.where(both, condensed.tableau[place[:, None], place[None, :]], jnp.eye(r))
+    M = condensed.inverse + dot(dot(W, sweep_inverse(T, count)), W.T)
+    freed = jnp.where(used & ~joins, slots, m)
+    gone = jnp.zeros(m, bool).at[freed].set(True, mode="drop")
+    return jnp.where(gone[:, None] | gone[None, :], 0, M)

@@ -1,0 +1,64 @@
+"""Generalised linear models as a model that `walk` can walk."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jreg.path import glms
+from jreg.path.condense import Members
+from jreg.path.place import Place
+from jreg.path.pool import Pool
+from jreg.path.setup import Data
+from jreg.path.walk import Outcome
+
+SETTLED = 1e-5  # change of the fits at which a block's models agree with their rows
+
+
+class GeneralModel:
+    """See `walk.Model`. The Hessian is new in every block; the intercept is a candidate."""
+
+    def __init__(self, data: Data, penalty: Any, tol: float) -> None:
+        problem = data.problem
+        self.data, self.penalty = data, penalty
+        self.pool = pool = Pool(problem, penalty, data.null)
+        n, p = problem.X.shape
+        self.rank = min(n, p + problem.fit_intercept)
+        self.exact, self.drift = tol, float("inf")
+        self.settled = max(SETTLED, 10 * float(np.finfo(problem.X.dtype).eps))
+        null = data.null.params
+        self.first = np.append(np.asarray(null.coef * pool.norm), np.asarray(null.intercept))
+        if problem.fit_intercept:
+            pool.low[-1] = pool.high[-1] = 0
+        pool.open(products=False)
+
+    def try_block(self, members: Members, place: Place, level: np.ndarray, rows: int) -> Outcome:
+        """Solve on a guess, certify on everything."""
+        pool, data = self.pool, self.data
+        if not self.penalty.homogeneous:
+            pool.freeze(place, level[(rows + 1) // 2])
+        room = np.int32(self.rank - (place.support >= 0).sum())
+        begin = pool.predicted(place, level)
+        solved, fits = glms.solve_rows(
+            pool.known,
+            data.problem,
+            pool.edges(),
+            members,
+            begin,
+            level,
+            np.int32(rows),
+            room,
+            pool.restricted(),
+            pool.of_rows(pool.unit),
+            self.settled,
+        )
+        where = pool.features, pool.norm, solved.coef[1:], fits[1:], level[1:]
+        checked = glms.certify_rows(data.problem, self.penalty, data.null, *where)
+        coef, found, checked = jax.device_get((solved.coef, solved.found, checked))
+        return Outcome.of(coef, found, checked)
+
+    def update(self, changed: np.ndarray, slots: np.ndarray, size: int) -> None:
+        """Nothing to do."""
+
+    def restart(self, support: np.ndarray, lam: float) -> None:
+        """Nothing to do."""

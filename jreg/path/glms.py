@@ -1,0 +1,129 @@
+"""Generalised linear models along a path: prox-Newton for a block of lambdas with one Hessian.
+
+The Hessian is frozen at a predicted point in the middle of the block, H = Z' S W0 Z. Given fits of
+all rows, each row's own gradient and a scalar g_i = sum W_i / sum W0 (its Hessian is about g_i H)
+make a quadratic model with the linear term c_i = Z' (S W0 eta_i - S l'(eta_i) / g_i) and threshold
+lam_i / g_i. Between rows both are interpolated, so one exact path (`homotopy`) solves all rows; new
+fits give new models, until they agree. Newton's method along a path: Park and Hastie (2007);
+Friedman, Hastie and Tibshirani (2010).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jreg.certificates import NullModel, certify
+from jreg.linalg import dot, safe_reciprocal
+from jreg.losses import means
+from jreg.path.candidates import Candidates
+from jreg.path.condense import Edges, Members, at, condense, scatter, trace
+from jreg.path.inverse import block_inverse
+from jreg.path.squares import Checked, Solved, smooth_slope
+from jreg.path.sweep import weighted_deviance
+from jreg.problem import CentredProblem, Linear
+from jreg.typing import Array
+
+REPETITIONS = 20
+
+
+@jax.jit
+def solve_rows(
+    known: Candidates,
+    problem: CentredProblem,
+    edges: Edges,
+    members: Members,
+    start: Array,
+    level: Array,
+    rows: Array,
+    room: Array,
+    penalty: Any,
+    unit: Array,
+    tol: Array,
+) -> tuple[Solved, Array]:
+    """All rows of a block, and their fits Z theta + b. start: (rows, capacity) predicted coefficients; row 0 is exact.
+
+    penalty: restricted to the candidates. unit: (capacity,) coefficients per coefficient of unit
+    columns. tol: change of the fits, root mean square in the frozen weights, at which they agree.
+    """
+    support, quick = jnp.maximum(members.support, 0), jnp.maximum(members.quick, 0)
+    filled = members.support >= 0
+    XA = jnp.where(filled[:, None], known.rows[support], 0)
+    XQ = jnp.where((members.quick >= 0)[:, None], known.rows[quick], 0)
+    number = jnp.arange(level.size)
+
+    fits = dot(start, known.rows)
+    middle = fits[(rows + 1) // 2]
+    frozen = _curvature(problem, middle)
+    root = jnp.sqrt(frozen)[None, :]
+    XAw, XQw = XA * root, XQ * root
+    H = dot(XAw, XAw.T) + jnp.diag(edges.ridge[support])
+    both = filled[:, None] & filled[None, :]
+    count = jnp.max(jnp.where(filled, jnp.arange(support.size) + 1, 0))
+    inverse = block_inverse(jnp.where(both, H, jnp.eye(support.size, dtype=H.dtype)), count)
+    inner = dot(XQw, XQw.T) + jnp.diag(edges.ridge[quick])
+    condensed = condense(jnp.where(both, inverse, 0), dot(XAw, XQw.T), inner, members)
+    size = jnp.sum(frozen)
+
+    def once(coef: Array, fits: Array) -> tuple[Array, Array, Any]:
+        curvature = jax.vmap(lambda eta: _curvature(problem, eta))(fits)
+        g = jnp.sum(curvature, axis=1) / size
+        g = jnp.where(g > 0, g, 1)[:, None]
+        slopes = jax.vmap(lambda eta: problem.residual(eta + problem.offset))(fits)
+        wanted = dot(frozen[None, :] * fits - slopes / g, jnp.concatenate([XA, XQ]).T)
+        slope = jax.vmap(lambda lam, w: smooth_slope(penalty.at(lam), lam, unit, edges, w))
+        wanted += at(members, edges.ridge[None, :] * coef - slope(level, coef) / g)
+        parts, found = trace(condensed, members, wanted, edges, level / g[:, 0], rows, room)
+        new = dot(parts[0], XA) + dot(parts[1], XQ)
+        moves = ((number >= 1) & (number <= found.reached + 1))[:, None]
+        coef = jnp.where(moves, scatter(members, parts, coef.shape[1]), coef)
+        return coef, jnp.where(moves, new, fits), found
+
+    def repeat(state: tuple) -> tuple:
+        coef, fits, _, _, k = state
+        coef, new, found = once(coef, fits)
+        change = jnp.sqrt(dot((new - fits) ** 2, frozen) / size)
+        counted = (number <= rows) & (number <= found.reached)
+        return coef, new, found, jnp.max(jnp.where(counted, change, 0)), k + 1
+
+    def unfinished(state: tuple) -> Array:
+        return (state[4] < REPETITIONS) & (state[3] > tol)
+
+    first = (*once(start, fits), jnp.full((), jnp.inf, level.dtype), 1)
+    coef, fits, found, _, _ = jax.lax.while_loop(unfinished, repeat, first)
+    return Solved(coef, condensed, found), fits
+
+
+@jax.jit
+def certify_rows(
+    problem: CentredProblem,
+    penalty: Any,
+    null: NullModel,
+    index: Array,
+    norm: Array,
+    coef: Array,
+    fits: Array,
+    lams: Array,
+) -> Checked:
+    """Certificates of all rows over all features.
+
+    index: (capacity,) features of the candidates; p stands for the intercept, p + 1 for nothing.
+    """
+    p = norm.size
+    per = jnp.append(safe_reciprocal(norm), 1)
+    params = jnp.zeros((coef.shape[0], p + 1), coef.dtype).at[:, index].set(coef, mode="drop")
+    params = params * per[None, :]
+
+    def one(lam: Array, params: Array, fit: Array) -> tuple[Any, Array]:
+        eta = fit + problem.offset
+        found = certify(problem, penalty.at(lam), Linear(params[:p], params[p]), null, eta)
+        return found, weighted_deviance(problem, eta)
+
+    found, deviance = jax.vmap(one)(lams, params, fits)
+    correlation = jnp.pad(-found.gradient, ((0, 0), (0, 1))) * per[None, :]
+    return Checked(params[:, p], deviance, found.gap, found.residual, found.error, correlation)
+
+
+def _curvature(problem: CentredProblem, fit: Array) -> Array:
+    """Second derivative of each sample's part of the mean loss at a fit without offset."""
+    return means.mean_curvature(problem.loss, fit + problem.offset, problem.y, problem.weight)

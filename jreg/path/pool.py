@@ -1,0 +1,155 @@
+"""The pool of candidates of a path: which features are in, in what units, at which kinks."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jreg.certificates import NullModel
+from jreg.linalg import safe_reciprocal
+from jreg.path import candidates
+from jreg.path.candidates import Candidates
+from jreg.path.condense import Edges
+from jreg.path.place import Place
+from jreg.path.sizes import CAPACITIES, bucket
+from jreg.problem import CentredProblem
+from jreg.typing import Array
+
+ADDED = 64  # columns added at a time
+
+
+class Pool:
+    """Candidates in the order in which they came. Features live in units of their columns' norms;
+    feature p is the intercept, excluded unless a model frees it.
+
+    low, high: (p + 1,) kinks at lam 1. may_enter: (p + 1,) bool. index: (count,) features of the
+    rows. position: (p + 1,) rows of the features, -1 for none. known: their columns and products.
+    """
+
+    def __init__(self, problem: CentredProblem, penalty: Any, null: NullModel) -> None:
+        self.problem, self.penalty = problem, penalty
+        self.norm, target, correlation, low, high = _describe(problem, penalty, null)
+        self.n_features = p = problem.mean.size
+        self.unit = np.append(np.asarray(safe_reciprocal(self.norm)), 1)
+        self.target = np.append(np.asarray(target), 0)
+        self.correlation = np.append(np.asarray(correlation), 0)  # in the null model
+        self.low, self.high = np.append(low, -np.inf), np.append(high, np.inf)
+        self.may_enter = (self.unit > 0) & np.isfinite(self.high) & (self.high > 0)
+        self.ridge = np.zeros_like(self.unit)
+        self.index, self.position = np.arange(0), np.full(p + 1, -1)
+        self.known = Candidates(jnp.zeros((0, 0)), jnp.zeros((0, 0)))
+        self.capacity = 0
+
+    def take_all(self, gram: Array) -> None:
+        """Every feature is a candidate, known by its products alone."""
+        self.capacity = bucket(self.n_features, CAPACITIES)
+        rest = self.capacity - self.n_features
+        self.known = Candidates(self.known.rows, _padded(gram, rest))
+        self.index = np.arange(self.n_features)
+        self.position[:-1] = self.index
+        self._describe()
+
+    def open(self, *, products: bool) -> None:
+        """Room for columns, with or without their products."""
+        self.capacity = bucket(max(candidates.CHUNK, min(self.n_features, 960) + ADDED), CAPACITIES)
+        n, dtype = self.problem.weight.size, self.problem.weight.dtype
+        gram = (self.capacity, self.capacity) if products else (0, 0)
+        self.known = Candidates(jnp.zeros((self.capacity, n), dtype), jnp.zeros(gram, dtype))
+        self._describe()
+
+    def add(self, features: np.ndarray) -> None:
+        """Make candidates of the features that are none yet."""
+        new = features[self.position[features] < 0]
+        while new.size:
+            now, new = new[:ADDED], new[ADDED:]
+            count = self.index.size
+            if count + ADDED > self.capacity:
+                self.capacity = bucket(count + ADDED, CAPACITIES)
+                self.known = _enlarge(self.known, self.capacity)
+            index = np.zeros(ADDED, np.int32)
+            index[: now.size] = now
+            self.known = candidates.grow(
+                self.known, self.problem, self.norm, index, np.int32(now.size), np.int32(count)
+            )
+            self.position[now] = np.arange(count, count + now.size)
+            self.index = np.append(self.index, now)
+            self._describe()
+
+    def _describe(self) -> None:
+        rest = self.capacity - self.index.size
+        nothing = self.n_features + 1
+        self.features = np.append(self.index, np.full(rest, nothing))
+
+    def of_rows(self, values: np.ndarray) -> np.ndarray:
+        """Values (p + 1,) of the features in the order of the rows, 0 in empty ones."""
+        return np.append(values, values.dtype.type(0))[self.features]
+
+    def edges(self) -> Edges:
+        """Kinks and frozen curvature of the candidates."""
+        return Edges(*map(self.of_rows, (self.low, self.high, self.ridge)))
+
+    def restricted(self) -> Any:
+        """The penalty on the candidates."""
+        return self.penalty.restrict(np.minimum(self.features, self.n_features - 1))
+
+    def freeze(self, place: Place, lam: float) -> bool:
+        """Take the curvature of the penalty's smooth part from a place, once it has changed by a
+        third; whether it did."""
+        held = place.support >= 0
+        at = self.index[place.support[held]]
+        theta = np.ones_like(self.unit)
+        theta[at] = np.where(place.coef[held] == 0, 1, place.coef[held] * self.unit[at])
+        ridge = np.asarray(_curvature(self.penalty, lam, theta[:-1], self.unit[:-1]))
+        moved = np.abs(ridge - self.ridge[:-1]).max() > 0.3 * self.ridge.max()
+        if moved:
+            self.ridge[:-1] = ridge
+        return bool(moved)
+
+    def predicted(self, place: Place, level: np.ndarray) -> np.ndarray:
+        """Coefficients (rows, capacity) at each level if a place's slopes went on."""
+        coef = np.zeros((level.size, self.capacity), self.unit.dtype)
+        held = place.support >= 0
+        moves = (level - place.lam)[:, None] * place.coef_rate[held][None, :]
+        coef[:, place.support[held]] = place.coef[held][None, :] + moves
+        return coef
+
+
+def count_slots(support: np.ndarray) -> np.int32:
+    """Slots up to the last filled one."""
+    filled = np.nonzero(support >= 0)[0]
+    return np.int32(filled[-1] + 1 if filled.size else 0)
+
+
+@jax.jit
+def _describe(problem: CentredProblem, penalty: Any, null: NullModel) -> tuple[Array, ...]:
+    """Norms of the columns of Z; of unit columns the correlations with y and with the null model's
+    residual, and the kinks at lam 1."""
+    bound = 1.0 if problem.loss.smoothness is None else problem.loss.smoothness
+    norm = jnp.sqrt(null.curvature / bound)
+    per = safe_reciprocal(norm)
+    low, high = penalty.kink(jnp.zeros_like(norm))
+    target = problem.transposed_times(problem.weight * problem.y) * per
+    return norm, target, -null.gradient * per, low * per, high * per
+
+
+@partial(jax.jit, static_argnames="more")
+def _padded(gram: Array, more: int) -> Array:
+    return jnp.pad(gram, (0, more))
+
+
+@partial(jax.jit, static_argnames="capacity")
+def _enlarge(known: Candidates, capacity: int) -> Candidates:
+    rows = jnp.pad(known.rows, ((0, capacity - known.rows.shape[0]), (0, 0)))
+    if known.gram.size == 0:
+        return Candidates(rows, known.gram)
+    return Candidates(rows, jnp.pad(known.gram, (0, capacity - known.gram.shape[0])))
+
+
+@jax.jit
+def _curvature(penalty: Any, lam: Array, theta: Array, unit: Array) -> Array:
+    """Second derivative of the penalty in unit columns where it is positive, else 0."""
+    slope = penalty.at(lam).slope
+    second = jax.jvp(slope, (theta,), (jnp.ones_like(theta),))[1]
+    return jnp.maximum(second, 0) * unit**2

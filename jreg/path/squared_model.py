@@ -1,0 +1,118 @@
+"""The squared loss as a model that `walk` can walk."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jreg.linalg import safe_reciprocal
+from jreg.path import squares
+from jreg.path.condense import Members, bordered
+from jreg.path.place import Place
+from jreg.path.pool import Pool, count_slots
+from jreg.path.setup import Data
+from jreg.path.sizes import CHANGED, bucket
+from jreg.path.walk import Outcome
+from jreg.typing import Array
+
+
+class SquaredModel:
+    """See `walk.Model`. The inverse of the support's Gram matrix is kept and updated."""
+
+    def __init__(self, data: Data, penalty: Any, tol: float) -> None:
+        problem = data.problem
+        self.data, self.penalty = data, penalty
+        self.pool = pool = Pool(problem, penalty, data.null)
+        n, p = problem.X.shape
+        eps = float(np.finfo(problem.X.dtype).eps)
+        self.square = jnp.sum(problem.weight * problem.y**2)
+        self.rank = min(n - problem.fit_intercept, p)
+        self.linear = penalty.homogeneous  # is the path, between knots, in lambda
+        self.exact = max(1e-10, 16 * eps) if self.linear else tol
+        settled = max(1e-6 if penalty.convex else 0.1 * tol, 10 * eps)
+        self.settled = settled * float(self.square) ** 0.5
+        self.drift = float(np.sqrt(eps))
+        self.first = np.append(np.asarray(data.null.params.coef * pool.norm), 0)
+        if problem.gram is not None:
+            pool.take_all(_of_unit_columns(problem.gram, pool.norm))
+        else:
+            pool.open(products=True)
+        self.inverse: Any = None
+        self.condensed: Any = None
+        self.members: Any = None
+
+    def try_block(self, members: Members, place: Place, level: np.ndarray, rows: int) -> Outcome:
+        """Solve on a guess, certify on everything."""
+        pool, data = self.pool, self.data
+        if not self.linear and pool.freeze(place, level[(rows + 1) // 2]):
+            self.restart(place.support, place.lam)
+        wanted = pool.of_rows(pool.target)
+        room = np.int32(self.rank - (place.support >= 0).sum())
+        ends = np.int32(rows)
+        common = pool.known, wanted, pool.edges(), self.inverse, members, level, ends, room
+        if self.linear:
+            solved = squares.solve_rows(*common)
+        else:
+            unit, begin = pool.of_rows(pool.unit), pool.predicted(place, level)
+            solved = squares.solve_rows_repeatedly(
+                *common, pool.restricted(), unit, begin, self.settled
+            )
+        self.condensed, self.members = solved.condensed, members
+        where = pool.features, pool.norm, solved.coef[1:], level[1:]
+        if pool.known.rows.size == 0:
+            checked = squares.certify_gram(
+                self.penalty, data.null, pool.known, wanted, self.square, *where
+            )
+        else:
+            checked = squares.certify_columns(
+                data.problem, self.penalty, data.null, pool.known, *where
+            )
+        coef, found, checked = jax.device_get((solved.coef, solved.found, checked))
+        return Outcome.of(coef, found, checked)
+
+    def update(self, changed: np.ndarray, slots: np.ndarray, size: int) -> None:
+        """The inverse by bordering."""
+        if changed.size == 0:
+            return
+        if size > self.inverse.shape[0]:
+            self.condensed, self.members = _widen(self.condensed, self.members, size)
+        rest = (0, bucket(changed.size, CHANGED) - changed.size)
+        self.inverse = _bordered(
+            self.condensed,
+            self.members,
+            np.pad(changed, rest, constant_values=-1).astype(np.int32),
+            np.pad(slots, rest, constant_values=-1).astype(np.int32),
+            np.int32(changed.size),
+        )
+
+    def restart(self, support: np.ndarray, lam: float) -> None:
+        """The inverse from afresh."""
+        del lam
+        pool = self.pool
+        count = count_slots(support)
+        self.inverse = squares.fresh_inverse(pool.known, pool.edges(), support, count)
+
+
+_bordered = jax.jit(bordered)
+
+
+@jax.jit
+def _of_unit_columns(gram: Array, norm: Array) -> Array:
+    per = safe_reciprocal(norm)
+    return gram * per[:, None] * per[None, :]
+
+
+@partial(jax.jit, static_argnames="size")
+def _widen(condensed: Any, members: Any, size: int) -> tuple[Any, Any]:
+    """More slots."""
+    more = (0, size - members.support.size)
+    condensed = condensed._replace(
+        inverse=jnp.pad(condensed.inverse, (more, more)),
+        cross=jnp.pad(condensed.cross, (more, (0, 0))),
+        U=jnp.pad(condensed.U, (more, (0, 0))),
+        slope=jnp.pad(condensed.slope, more),
+    )
+    support = jnp.pad(members.support, more, constant_values=-1)
+    return condensed, members._replace(support=support, edge=jnp.pad(members.edge, more))

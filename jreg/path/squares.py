@@ -1,0 +1,199 @@
+"""The squared loss along a path: a block of lambdas solved on the candidates, certified on all.
+
+Between knots the path is linear in lambda, so a block is one exact path of a small program
+(`homotopy`), and the product that certifies all its lambdas is the only one with X. Penalties
+`kinks + smooth remainder` (elastic net, MCP) put the remainder's slope into the linear term and its
+curvature, frozen, into the Hessian, and repeat until the block's rows agree with their own terms.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jreg.certificates import NullModel, certify_squares
+from jreg.linalg import dot, safe_reciprocal
+from jreg.path.candidates import Candidates
+from jreg.path.condense import Condensed, Edges, Members, at, condense, scatter, trace
+from jreg.path.homotopy import Followed
+from jreg.path.inverse import block_inverse
+from jreg.problem import CentredProblem
+from jreg.typing import Array
+
+REPETITIONS = 30
+
+
+class Solved(NamedTuple):
+    """A block on the candidates."""
+
+    coef: Array  # (rows, capacity), of unit columns
+    condensed: Condensed
+    found: Followed  # the states of Q
+
+
+class Checked(NamedTuple):
+    """A block on all features."""
+
+    intercept: Array
+    deviance: Array
+    gap: Array
+    residual: Array
+    error: Array
+    correlation: Array  # (rows, p + 1), of unit columns
+
+
+@jax.jit
+def solve_rows(
+    known: Candidates,
+    target: Array,
+    edges: Edges,
+    inverse: Array,
+    members: Members,
+    level: Array,
+    rows: Array,
+    room: Array,
+) -> Solved:
+    """The exact path over rows 0 to `rows` of `level`, from the solution at row 0.
+
+    target: (capacity,) correlations with the response. room: how far the support may grow.
+    """
+    condensed = _condense(known, edges, inverse, members)
+    wanted = jnp.broadcast_to(target[None, :], (level.size, target.size))
+    parts, found = trace(condensed, members, at(members, wanted), edges, level, rows, room)
+    return Solved(scatter(members, parts, target.size), condensed, found)
+
+
+@jax.jit
+def solve_rows_repeatedly(
+    known: Candidates,
+    target: Array,
+    edges: Edges,
+    inverse: Array,
+    members: Members,
+    level: Array,
+    rows: Array,
+    room: Array,
+    penalty: Any,
+    unit: Array,
+    start: Array,
+    tol: Array,
+) -> Solved:
+    """The same for a penalty with a smooth remainder, restricted to the candidates.
+
+    unit: (capacity,) coefficients per coefficient of unit columns. start: (rows, capacity).
+    """
+    condensed = _condense(known, edges, inverse, members)
+    number = jnp.arange(level.size)
+
+    def remainder(lam: Array, w: Array) -> Array:
+        return smooth_slope(penalty.at(lam), lam, unit, edges, w)
+
+    def once(coef: Array) -> tuple[Array, Followed]:
+        wanted = target[None, :] + edges.ridge[None, :] * coef - jax.vmap(remainder)(level, coef)
+        parts, found = trace(condensed, members, at(members, wanted), edges, level, rows, room)
+        new = scatter(members, parts, target.size)
+        moves = (number >= 1) & (number <= found.reached + 1)
+        return jnp.where(moves[:, None], new, coef), found
+
+    def repeat(state: tuple) -> tuple:
+        coef, _, _, k = state
+        new, found = once(coef)
+        change = jnp.sqrt(jnp.sum((new - coef) ** 2, axis=1))
+        return new, found, jnp.max(jnp.where(number <= rows, change, 0)), k + 1
+
+    def unfinished(state: tuple) -> Array:
+        _, _, change, k = state
+        return (k < REPETITIONS) & (change > tol)
+
+    first = once(start)
+    coef, found, _, _ = jax.lax.while_loop(unfinished, repeat, (*first, jnp.inf, 1))
+    return Solved(coef, condensed, found)
+
+
+def smooth_slope(penalty: Any, lam: Array, unit: Array, edges: Edges, w: Array) -> Array:
+    """The slope of a penalty at w, in unit columns, beyond that of its kinks."""
+    slope = unit * penalty.slope(unit * w)
+    return slope - lam * jnp.where(w > 0, edges.high, jnp.where(w < 0, edges.low, 0))
+
+
+def _condense(known: Candidates, edges: Edges, inverse: Array, members: Members) -> Condensed:
+    rows, columns = jnp.maximum(members.support, 0), jnp.maximum(members.quick, 0)
+    inner = known.gram[columns[:, None], columns[None, :]] + jnp.diag(edges.ridge[columns])
+    return condense(inverse, known.gram[rows[:, None], columns[None, :]], inner, members)
+
+
+@jax.jit
+def certify_columns(
+    problem: CentredProblem,
+    penalty: Any,
+    null: NullModel,
+    known: Candidates,
+    index: Array,
+    norm: Array,
+    coef: Array,
+    lams: Array,
+) -> Checked:
+    """Certificates by one product of all rows' residuals with X.
+
+    index: (capacity,) features of the candidates, p + 1 for an empty row.
+    """
+    residual = dot(coef, known.rows) - problem.y[None, :]
+    gradient = jax.vmap(problem.transposed_times)(residual * problem.weight[None, :])
+    loss = 0.5 * jnp.sum(problem.weight[None, :] * residual**2, axis=1)
+    return _certify(penalty, null, index, norm, coef, lams, gradient, loss)
+
+
+@jax.jit
+def certify_gram(
+    penalty: Any,
+    null: NullModel,
+    known: Candidates,
+    target: Array,
+    square: Array,
+    index: Array,
+    norm: Array,
+    coef: Array,
+    lams: Array,
+) -> Checked:
+    """The same where every feature is a candidate, from the Gram matrix: no product with X.
+
+    square: y' S y.
+    """
+    products = dot(coef, known.gram)
+    loss = 0.5 * square - dot(coef, target) + 0.5 * jnp.sum(coef * products, axis=1)
+    gradient = (products - target[None, :])[:, : norm.size] * norm[None, :]
+    return _certify(penalty, null, index, norm, coef, lams, gradient, jnp.maximum(loss, 0))
+
+
+def _certify(
+    penalty: Any,
+    null: NullModel,
+    index: Array,
+    norm: Array,
+    coef: Array,
+    lams: Array,
+    gradient: Array,
+    loss: Array,
+) -> Checked:
+    per_norm = safe_reciprocal(norm)
+    theta = jnp.zeros_like(gradient).at[:, index].set(coef, mode="drop") * per_norm[None, :]
+
+    def one(lam: Array, theta: Array, gradient: Array, loss: Array) -> Any:
+        return certify_squares(penalty.at(lam), theta, gradient, loss, null)
+
+    found = jax.vmap(one)(lams, theta, gradient, loss)
+    correlation = jnp.pad(-gradient * per_norm[None, :], ((0, 0), (0, 1)))
+    return Checked(
+        jnp.zeros_like(loss), 2 * loss, found.gap, found.residual, found.error, correlation
+    )
+
+
+@jax.jit
+def fresh_inverse(known: Candidates, edges: Edges, support: Array, count: Array) -> Array:
+    """M = inv(H_AA), empty slots zero; the filled slots are the first `count`."""
+    filled = support >= 0
+    at = jnp.maximum(support, 0)
+    H = known.gram[at[:, None], at[None, :]] + jnp.diag(edges.ridge[at])
+    both = filled[:, None] & filled[None, :]
+    inverse = block_inverse(jnp.where(both, H, jnp.eye(at.size, dtype=H.dtype)), count)
+    return jnp.where(both, inverse, 0)
