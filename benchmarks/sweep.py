@@ -3,8 +3,12 @@
 `python benchmarks/sweep.py` prints a Markdown table, `--markdown FILE` writes it too, `--smoke`
 runs one small problem. All solve the same lambdas to a relative duality gap of 1e-6 in float64 and
 take turns; times start and end at arrays of their own kind. "wasted" is the share of lane steps in
-which a lane that was done waited for the slowest of its block; "cold" is the first call, with
-compilation.
+which a lane that was done waited for the slowest of its block,
+
+    sum over lanes (steps of the slowest lane of the block - own steps) / all lane steps;
+
+"cold" is the first call, with compilation. A second table sums up over the problems: it is the one
+from which the default block is chosen, the fastest on this kind of device.
 """
 
 import argparse
@@ -20,6 +24,7 @@ from tools.timing import Contender, duration, machine, take_turns, timed
 import jreg
 
 BLOCKS = (1, 2, 4, 8, 16, 50)
+DEFAULT = "sweep, default block"
 HEADER = (
     "problem",
     "method",
@@ -60,11 +65,11 @@ def contenders(X: np.ndarray, y: np.ndarray, loss: Any, lams: np.ndarray) -> dic
         "solve, a warm-started loop": lambda: loop(problem, lams),
     }
     for block in BLOCKS:
-        if block <= lams.size and (lams.size > 10 or block == 1):
+        if block <= lams.size and (lams.size > 10 or block <= 2):
             calls[f"sweep, block={block}"] = lambda block=block: ready(
                 jreg.sweep(problem, penalty, device, block=block)
             )
-    calls["sweep, default block"] = lambda: ready(jreg.sweep(problem, penalty, device))
+    calls[DEFAULT] = lambda: ready(jreg.sweep(problem, penalty, device))
     return calls
 
 
@@ -76,12 +81,25 @@ def loop(problem: Any, lams: np.ndarray) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
 
 
-def wasted(name: str, steps: np.ndarray) -> str:
+def lane_steps(name: str, steps: np.ndarray) -> tuple[int, int] | None:
+    """(those in which a lane waits, all) of a sweep in blocks of falling lambdas."""
     if "block=" not in name:
-        return ""
+        return None
     block = int(name.split("=")[1])
     padded = np.append(steps, np.repeat(steps[-1:], -len(steps) % block)).reshape(-1, block)
-    return f"{1 - padded.sum() / (padded.max(axis=1) * block).sum():.0%}"
+    slowest = padded.max(axis=1, keepdims=True)
+    return int((slowest - padded).sum()), int(slowest.sum() * block)
+
+
+def summary(seen: dict[str, list[tuple[float, tuple[int, int]]]]) -> list[str]:
+    """For every block size, over all problems: time against the default, and steps wasted."""
+    lines = ["", "| block | ratio to the default, geometric mean | wasted |", "|---|--:|--:|"]
+    ratios = {name: float(np.exp(np.mean([np.log(r) for r, _ in seen[name]]))) for name in seen}
+    for name, ratio in ratios.items():
+        waits, total = np.sum([steps for _, steps in seen[name]], axis=0)
+        lines.append(f"| {name.split('=')[1]} | {ratio:.2f} | {waits / total:.0%} |")
+    fastest = min(ratios, key=lambda name: ratios[name])
+    return [*lines, "", f"Fastest here ({jax.default_backend()}): {fastest}."]
 
 
 def main() -> int:
@@ -98,6 +116,7 @@ def main() -> int:
         "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     print("\n".join(lines))
+    seen: dict[str, list] = {}
     with jax.enable_x64(True):
         for name, X, y, more in problems(options.smoke):
             n_lams = 6 if options.smoke else 50
@@ -112,18 +131,23 @@ def main() -> int:
             default = rows[-1][0].warm()
             for clock, found, cold in rows:
                 steps, gap = np.asarray(found.num_steps), np.asarray(found.gap)
+                lanes, ratio = lane_steps(clock.name, steps), clock.warm() / default
+                if lanes:
+                    seen.setdefault(clock.name, []).append((ratio, lanes))
                 cells = (
                     name,
                     clock.name,
                     duration(clock.warm()),
-                    f"{clock.warm() / default:.2f}",
+                    f"{ratio:.2f}",
                     duration(cold),
                     str(steps.sum()),
-                    wasted(clock.name, steps),
+                    f"{lanes[0] / lanes[1]:.0%}" if lanes else "",
                     f"{gap.max():.1e}",
                 )
                 lines.append(f"| {' | '.join(cells)} |")
                 print(lines[-1], flush=True)
+    lines += summary(seen)
+    print("\n".join(summary(seen)))
     if options.markdown:
         with open(options.markdown, "w") as file:
             file.write("\n".join(lines) + "\n")

@@ -5,10 +5,11 @@ minimise over (coef, intercept)
     sum_i s_i loss(eta_i, y_i) / sum_i s_i + penalty(scale * coef)
     eta = X coef + intercept + offset
 
-`path` is the one call for data; `sweep` and `solve` are pure functions to jit, vmap and compose.
+`path` is the one call for data; `sweep` and `solve` are pure functions to jit, vmap and compose;
+`proximal` gives any optax optimiser a penalty.
 """
 
-from jreg import linalg, losses, norms, penalties, plots, projections, prox, solvers
+from jreg import linalg, losses, norms, penalties, plots, projections, prox, solvers, transforms
 from jreg.conventions import convert_lam
 from jreg.implicit import kink_distance
 from jreg.losses import Cox, Gamma, Logistic, Multinomial, Poisson, Squared
@@ -55,6 +56,7 @@ from jreg.solvers import (
     solve,
 )
 from jreg.status import Status
+from jreg.transforms import add_penalty_gradient, proximal, sparsity_report
 from jreg.tuning import SURE, ApproximateLeaveOneOut, HeldOut, KFold, tune
 
 __version__ = "0.1.0"
@@ -107,6 +109,7 @@ __all__ = [
     "Status",
     "Subgradient",
     "TotalVariation",
+    "add_penalty_gradient",
     "by_path",
     "convert_lam",
     "default_solver",
@@ -122,8 +125,11 @@ __all__ = [
     "plots",
     "projections",
     "prox",
+    "proximal",
     "solve",
     "solvers",
+    "sparsity_report",
     "sweep",
+    "transforms",
     "tune",
 ]

@@ -13,8 +13,10 @@ change of the data does by itself to the prox and to grad f, its derivative is
 a symmetric positive semidefinite system. For the lasso G keeps the entries that are not 0: this is
 then `H dw = -dg` on the support, conjugate gradients need as many steps as the support has entries,
 and zeros have derivative 0. Ridges, groups, bounds, fused and spectral penalties bring their
-curvature, and what moves with them, in J and c. Bertrand, Klopfenstein, Massias, Blondel, Vaiter,
-Gramfort and Salmon (2022), sections 2 and 3; Bolte, Le, Pauwels and Silveti-Falls (2021).
+curvature, and what moves with them, in J and c. A penalty of a linear map, or a sum without a prox
+of its own, gets one from `jreg.penalties.iterated`, and with it J and c. Bertrand, Klopfenstein,
+Massias, Blondel, Vaiter, Gramfort and Salmon (2022), sections 2 and 3; Bolte, Le, Pauwels and
+Silveti-Falls (2021).
 """
 
 from typing import Any, NamedTuple
@@ -22,9 +24,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jax.scipy.sparse.linalg import cg
 
 from jreg import tree
+from jreg.penalties import has_prox
+from jreg.penalties.iterated import Iterated, solve_psd
 from jreg.problem import CentredProblem, Linear, LinearProblem, OnCoef
 from jreg.typing import Array, PyTree, has
 
@@ -35,10 +38,15 @@ def solution_tangent(
     """dw, like params, for tangents of the problem and of the penalty.
 
     params minimise problem + penalty: a `CentredProblem` and a penalty of its coefficients, or a
-    `Problem`. Linear in the tangents, so it serves forward and reverse mode. Memory: a few copies
-    of the parameters and of the linear predictor; a step of the conjugate gradients costs two
-    products with X.
+    `Problem`. Linear in the tangents, so it serves forward and reverse mode. NaN where the
+    conjugate gradients do not get there in 2000 steps. Memory: a few copies of the parameters and
+    of the linear predictor; one of their steps costs two products with X, and for a penalty without
+    a prox two solutions of linear systems in its maps. Raises TypeError where a part of the penalty
+    has no prox, or is not convex while the whole has none.
     """
+    iterated = not has_prox(penalty)
+    if iterated:
+        penalty, d_penalty = Iterated(penalty), Iterated(d_penalty)
     if isinstance(problem, CentredProblem):
         penalty, d_penalty = OnCoef(penalty), OnCoef(d_penalty)
 
@@ -75,11 +83,8 @@ def solution_tangent(
         inner = jax.tree.map(lambda x, y, Hy: x - y + Hy, unravel(x), over_T(y), H(y))
         return ravel_pytree(G(inner))[0]
 
-    def conjugate_gradients(system: Any, b: Array) -> Array:
-        tol = float(jnp.finfo(b.dtype).eps) ** 0.75
-        return cg(system, b, tol=tol, maxiter=MAX_STEPS, M=lambda x: x / ravel_pytree(T)[0])[0]
-
-    x = jax.lax.custom_linear_solve(system, right, conjugate_gradients, symmetric=True)
+    tol = float(jnp.finfo(right.dtype).eps) ** (0.65 if iterated else 0.75)
+    x = solve_psd(system, right, tol, MAX_STEPS, scale=ravel_pytree(T)[0])
     return jax.tree.map(jnp.add, G(unravel(x)), c)
 
 

@@ -23,7 +23,7 @@ LEVELS = {
     1.5: ("prox",),
     2: ("penalties",),
     3: ("problem", "certificates", "implicit"),
-    4: ("solvers",),
+    4: ("solvers", "transforms"),
     5: ("path",),
     5.5: ("tuning",),
     6: ("__init__", "__main__", "commands", "datasets"),

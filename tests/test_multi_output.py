@@ -461,13 +461,6 @@ def test_pinball_is_refused():
         solve(X, y, L.Pinball(0.5), jreg.L1(0.1))
 
 
-@pytest.mark.parametrize("solver", [jreg.CoordinateDescent(), jreg.ProxNewton()])
-def test_single_output_solvers_say_so(solver):
-    X, y = responses()
-    with pytest.raises(TypeError, match=r"needs a single output; .* use FISTA"):
-        solve(X, y, L.Squared(), jreg.L1(0.1), solver=solver)
-
-
 @pytest.mark.parametrize(
     ("loss", "solver", "message"),
     [

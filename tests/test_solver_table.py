@@ -12,6 +12,7 @@ from cases import precision
 
 import jreg
 from jreg import penalties, projections
+from jreg.problem import OnCoef
 from jreg.solvers.choice import SOLVERS, provided
 from jreg.status import Status
 
@@ -22,6 +23,8 @@ ETA = X[:, :3] @ [1.5, -1.0, 0.5]
 Y = ETA + 0.5 * RNG.normal(size=N)
 LABELS = (ETA + RNG.logistic(size=N) > 0).astype(float)
 COUNTS = RNG.poisson(np.exp(0.5 * ETA)).astype(float)
+RESPONSES = ETA[:, None] * [1.0, -0.5] + 0.5 * RNG.normal(size=(N, 2))
+CLASSES = np.argmax(np.c_[RESPONSES, 0 * Y], axis=1).astype(float)
 PAIRS = jreg.Groups.of_sizes([2] * (P // 2))
 MATRIX = RNG.normal(size=(6, 1)) @ RNG.normal(size=(1, 5))
 SEEN = (RNG.random((6, 5)) < 0.8).astype(float)
@@ -87,6 +90,11 @@ CASES = {
     "poisson": Case(linear(COUNTS, jreg.Poisson()), jreg.L1(0.05)),
     "huber": Case(linear(Y, jreg.losses.Huber(1.0)), jreg.L1(0.05)),
     "group": Case(linear(Y, jreg.Squared()), jreg.GroupLasso(0.1, groups=PAIRS)),
+    "logistic_group": Case(linear(LABELS, jreg.Logistic()), jreg.GroupLasso(0.03, groups=PAIRS)),
+    "sparse_group": Case(linear(Y, jreg.Squared()), jreg.SparseGroupLasso(0.1, groups=PAIRS)),
+    "responses": Case(linear(RESPONSES, jreg.Squared()), jreg.GroupLasso(0.1, axis=0)),
+    "multinomial": Case(linear(CLASSES, jreg.Multinomial(3)), jreg.L1(0.02)),
+    "multinomial_ridge": Case(linear(CLASSES, jreg.Multinomial(3)), jreg.Ridge(0.03)),
     "fused": Case(linear(Y, jreg.Squared()), jreg.FusedLasso(0.05, 0.05)),
     "differences": Case(
         linear(Y, jreg.Squared()), penalties.of_map(jreg.L1(0.05), np.diff(np.eye(P), axis=0))
@@ -110,7 +118,12 @@ UNPROVED = {("network", "ADMM")}
 
 def pairs(takes):
     """The pairs whose solver takes, or does not take, the problem; most of them slow."""
-    quick = {("lasso", "FISTA"), ("differences", "ADMM"), ("rosenbrock", "LBFGS")}
+    quick = {
+        ("lasso", "FISTA"),
+        ("logistic_group", "CoordinateDescent"),
+        ("differences", "ADMM"),
+        ("rosenbrock", "LBFGS"),
+    }
     for name, case in CASES.items():
         penalty = jreg.Ridge(0.0) if case.penalty is None else case.penalty
         for solver in SOLVERS:
@@ -158,3 +171,45 @@ def test_the_table_is_complete():
     assert classes == set(SOLVERS)
     taken = {parameter.values[1] for parameter in pairs(takes=True)}
     assert taken == classes
+
+
+# what the docstrings say of the memory, and the same in numbers: n samples, p features, r rows of a
+# linear map; the options are those by default
+MEMORY = {
+    "ProxNewton": ("(p k)^2 + n p", lambda n, p, r: p * p + n * p),
+    "FISTA": ("3 p + 3 n", lambda n, p, r: 3 * p + 3 * n),
+    "CoordinateDescent": ("n + 2 p", lambda n, p, r: n + 2 * p),
+    "ProxLBFGS": ("2 memory_size p + 3 p + n", lambda n, p, r: 23 * p + n),
+    "Anderson": ("3 memory_size p + 4 p + n", lambda n, p, r: 19 * p + n),
+    "ISTA": ("n + p", lambda n, p, r: n + p),
+    "LBFGS": ("(2 memory_size + 9) p + 3 n", lambda n, p, r: 29 * p + 3 * n),
+    "NewtonCG": ("12 p + 4 n", lambda n, p, r: 12 * p + 4 * n),
+    "Newton": ("4 p^2 + n p", lambda n, p, r: 4 * p * p + n * p),
+    "BFGS": ("p^2 + 9 p + 3 n", lambda n, p, r: p * p + 9 * p + 3 * n),
+    "LowRankNewton": ("3 rank p + rank n", lambda n, p, r: 30 * p + 10 * n),
+    "GradientDescent": ("8 p + 3 n", lambda n, p, r: 8 * p + 3 * n),
+    "ADMM": ("10 p + 2 n numbers, and 5", lambda n, p, r: 10 * p + 2 * n + 5 * r),
+    "PrimalDual": ("6 p + n numbers, and 5", lambda n, p, r: 6 * p + n + 5 * r),
+    "Subgradient": ("2 n + 2 p", lambda n, p, r: 2 * n + 2 * p),
+}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_memory_is_what_the_docstring_says(solver):
+    """The state of a solver has no more numbers than it says, and p^2 only where it says so."""
+    words = " ".join(solver.__doc__.split())
+    assert "memory" in words.lower() or "numbers" in words
+    if solver.__name__ not in MEMORY:
+        return
+    said, numbers = MEMORY[solver.__name__]
+    assert said in words
+    n, p = 7, 100
+    rng = np.random.default_rng(0)
+    problem = jreg.LinearProblem(rng.normal(size=(n, p)), rng.normal(size=n)).checked().centred()
+    penalty = penalties.of_map(jreg.L1(0.1), np.eye(p)[:5]) if "parts" in solver.needs else None
+    penalty = jreg.Ridge(0.1) if penalty is None else penalty
+    init = lambda problem: make(solver).init(problem, OnCoef(penalty), problem.zero())  # noqa: E731
+    state = jax.eval_shape(init, problem)
+    size = sum(leaf.size for leaf in jax.tree.leaves(state))
+    assert size <= numbers(n, p, 5) + 100  # numbers for each intercept, and lone ones
+    assert size < 50 * p or "^2" in said

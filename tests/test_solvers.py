@@ -440,6 +440,197 @@ def test_orders_of_coordinates(order):
     assert not np.array_equal(found.params.coef, exact.params.coef)
 
 
+# --- groups and several outputs ---------------------------------------------------------------
+
+UNEVEN = jreg.Groups([2, 0, 1, 1, 0, 2, 2, 4])  # group 3 is empty
+
+
+def block_soft(v, t):
+    size = np.linalg.norm(v)
+    return v * max(0.0, 1 - t / size) if size > 0 else v
+
+
+def loss_by_hand(eta, y):
+    """(mean, gradient in eta): squares for floats, else the multinomial loss of classes."""
+    if y.dtype == float:
+        return ((eta - y) ** 2).sum() / len(y) / 2, (eta - y) / len(y)
+    one_hot = np.eye(eta.shape[1])[y]
+    p = np.exp(eta - np.logaddexp.reduce(eta, axis=1)[:, None])
+    return -np.log((p * one_hot).sum(axis=1)).mean(), (p - one_hot) / len(y)
+
+
+def by_proximal_gradient(X, y, prox, steps=20_000):
+    """(coef, intercept) by plain proximal gradient steps in NumPy, columns centred."""
+    Z = X - X.mean(axis=0)
+    outputs = y.shape[1:] if y.dtype == float else (int(y.max()) + 1,)
+    coef, b = np.zeros((X.shape[1], *outputs)), np.zeros(outputs)
+    step = 1 / max(1.0, np.linalg.norm(Z, 2) ** 2 / len(y))
+    for _ in range(steps):
+        r = loss_by_hand(Z @ coef + b, y)[1]
+        coef, b = prox(coef - step * Z.T @ r, step), b - step * r.sum(axis=0)
+    return coef, b - X.mean(axis=0) @ coef
+
+
+def prox_of_groups(within=0.0, non_negative=False):
+    """Of 0.2 times the sum of norms by UNEVEN, with weights sqrt(size), after a soft threshold."""
+
+    def prox(v, step):
+        v = np.sign(v) * np.maximum(np.abs(v) - step * within, 0)
+        v = np.maximum(v, 0) if non_negative else v
+        for g in range(UNEVEN.n_groups):
+            members = UNEVEN.ids == g
+            v[members] = block_soft(v[members], step * 0.2 * np.sqrt(members.sum()))
+        return v
+
+    return prox
+
+
+def prox_of_rows(v, step):
+    return np.array([block_soft(row, step * 0.1) for row in v])
+
+
+def grouped():
+    """Columns in groups of unequal sizes, none of them consecutive, correlated within."""
+    rng = np.random.default_rng(3)
+    common = rng.normal(size=(40, 5))[:, UNEVEN.ids]
+    X = common + 0.5 * rng.normal(size=(40, UNEVEN.ids.size)) + 1
+    eta = X[:, [0, 2, 5]] @ np.array([1.5, -1.0, 0.7])
+    responses = eta[:, None] * [1.0, -0.5, 0.0] + rng.normal(size=(40, 3))
+    return X, eta + rng.normal(size=40), responses, np.argmax(responses, axis=1)
+
+
+GROUPED = {
+    "groups": (1, jreg.GroupLasso(0.2, groups=UNEVEN), prox_of_groups()),
+    "sparse_groups": (
+        1,
+        jreg.SparseGroupLasso(0.3, l1_ratio=1 / 3, groups=UNEVEN),
+        prox_of_groups(within=0.1),
+    ),
+    "positive_groups": (
+        1,
+        jreg.penalties.NonNegativeGroupLasso(0.2, groups=UNEVEN),
+        prox_of_groups(non_negative=True),
+    ),
+    "one_group": (1, jreg.GroupLasso(0.1, weights=np.ones(1)), lambda v, t: block_soft(v, 0.1 * t)),
+    "rows": (2, jreg.GroupLasso(0.1, weights=np.ones(8), axis=0), prox_of_rows),
+    "classes": (3, jreg.GroupLasso(0.1, weights=np.ones(8), axis=0), prox_of_rows),
+    "classes_l1": (
+        3,
+        jreg.L1(0.03),
+        lambda v, t: np.sign(v) * np.maximum(np.abs(v) - 0.03 * t, 0),
+    ),
+}
+BLOCK_SOLVERS = {
+    "cyclic": jreg.CoordinateDescent(),
+    "shuffled": jreg.CoordinateDescent(order="shuffled"),
+    "greedy": jreg.CoordinateDescent(order="greedy"),
+    "newton": jreg.ProxNewton(),
+}
+QUICK = {("groups", "cyclic"), ("classes", "greedy"), ("classes_l1", "newton")}
+
+
+def pairs_of_blocks():
+    for name in GROUPED:
+        for solver in BLOCK_SOLVERS:
+            marks = () if (name, solver) in QUICK else pytest.mark.slow
+            yield pytest.param(name, solver, id=f"{name}-{solver}", marks=marks)
+
+
+def group_problem(name, dtype="float64"):
+    X, which = grouped()[0], GROUPED[name][0]
+    loss = jreg.Multinomial(3) if which == 3 else jreg.Squared()
+    return jreg.LinearProblem(X.astype(dtype), grouped()[which].astype(dtype), loss)
+
+
+@pytest.mark.parametrize(("name", "solver"), list(pairs_of_blocks()))
+def test_blocks(name, solver):
+    """Groups, rows and classes: the point that plain proximal gradient steps in NumPy reach."""
+    data, (which, penalty, prox) = grouped(), GROUPED[name]
+    coef, b = by_proximal_gradient(data[0], data[which], prox)
+    assert 0 < (coef == 0).sum() < coef.size or name == "one_group"
+    with precision("float64"):
+        found = jreg.solve(group_problem(name), penalty, solver=BLOCK_SOLVERS[solver], tol=TIGHT)
+        found = as_numpy(found)
+    assert_sound(found)
+    np.testing.assert_allclose(found.params.coef, coef, atol=1e-4)
+    np.testing.assert_array_equal(found.params.coef == 0, coef == 0)
+    shift = np.mean(found.params.intercept - b)  # means nothing for classes
+    np.testing.assert_allclose(found.params.intercept - b, shift if which == 3 else 0, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", BLOCK_SOLVERS)
+@pytest.mark.parametrize("unit", [1.0, 2.0**20, 2.0**-20])
+def test_blocks_in_float32_and_other_units(solver, unit):
+    with precision("float32"):
+        X, y = (np.float32(unit) * a.astype("float32") for a in grouped()[:2])
+        penalty = jreg.GroupLasso(0.2 * unit**2, groups=UNEVEN)
+        found = jreg.solve(jreg.LinearProblem(X, y), penalty, solver=BLOCK_SOLVERS[solver])
+    assert_sound(found)
+    chex.assert_type(list(jax.tree.leaves(found.params)), "float32")
+    with precision("float64"):
+        best = jreg.solve(group_problem("groups"), GROUPED["groups"][1], tol=TIGHT)
+    np.testing.assert_allclose(found.params.coef, best.params.coef, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "solver", [pytest.param(jreg.CoordinateDescent(), marks=pytest.mark.slow), jreg.ProxNewton()]
+)
+def test_lanes_of_groups(solver):
+    """Under vmap over strengths and responses each lane is as alone; a bad one spoils no other."""
+    X, y = grouped()[:2]
+    lams, ys = np.array([0.1, 0.4, 0.2]), np.stack([y, y + np.nan, 2 * y])
+
+    @jax.jit
+    @jax.vmap
+    def lanes(y, lam):
+        penalty = jreg.GroupLasso(lam, groups=UNEVEN)
+        return jreg.solve(jreg.LinearProblem(X, y), penalty, solver=solver, tol=1e-9)
+
+    with precision("float64"):
+        found = as_numpy(lanes(ys, lams))
+        alone = [
+            jreg.solve(jreg.LinearProblem(X, y), jreg.GroupLasso(lam, groups=UNEVEN), tol=1e-9)
+            for y, lam in zip(ys[::2], lams[::2], strict=True)
+        ]
+    codes = [Status.CONVERGED, Status.NOT_FINITE, Status.CONVERGED]
+    np.testing.assert_array_equal(found.status, codes)
+    for lane, one in zip((0, 2), alone, strict=True):
+        np.testing.assert_allclose(found.params.coef[lane], one.params.coef, atol=1e-4)
+
+
+def test_free_and_excluded_groups():
+    """Weight 0 leaves a group free, weight inf keeps it at 0, also those of padded blocks."""
+    X, y = grouped()[:2]
+    weights = np.array([1.0, np.inf, 0.0, 1.0, 1.0])
+    penalty = jreg.GroupLasso(1e3, weights, UNEVEN)
+    with precision("float64"):
+        problem = jreg.LinearProblem(X, y)
+        found = jreg.solve(problem, penalty, solver=jreg.CoordinateDescent(), tol=TIGHT)
+    assert_sound(found)
+    free = UNEVEN.ids == 2
+    exact = np.linalg.lstsq(np.c_[X[:, free], np.ones(len(y))], y)[0][:-1]
+    np.testing.assert_allclose(found.params.coef[free], exact, atol=1e-5)
+    np.testing.assert_array_equal(found.params.coef[~free], 0)
+
+
+def test_members_of_groups():
+    for groups in (UNEVEN, jreg.Groups([0, 0, 1]), jreg.Groups([], n_groups=2)):
+        table = groups.members()
+        assert table.shape == (groups.n_groups, groups.sizes().max(initial=0))
+        for g, row in enumerate(table):
+            expected = np.flatnonzero(groups.ids == g)
+            np.testing.assert_array_equal(row[: expected.size], expected)
+            assert (row[expected.size :] == groups.ids.size).all()
+
+
+def test_groups_across_rows_are_no_blocks():
+    X, _, responses, _ = grouped()
+    problem, penalty = jreg.LinearProblem(X, responses), jreg.GroupLasso(0.1, axis=1)
+    with pytest.raises(TypeError, match=r"needs a penalty of single entries or of groups of rows"):
+        jreg.solve(problem, penalty, solver=jreg.CoordinateDescent())
+
+
 def test_unknown_order():
     with pytest.raises(ValueError, match="got 'random'"):
         jreg.CoordinateDescent(order="random")
@@ -646,6 +837,16 @@ def test_default_solver():
         problem = jreg.LinearProblem(np.ones((8, width)), y, loss)
         assert jreg.default_solver(problem, jreg.L1()) == expected
     assert jreg.default_solver(jreg.Problem(quadratic), jreg.L1()) == jreg.FISTA()
+    for samples, outputs, penalty, expected in [
+        (9, (), jreg.GroupLasso(axis=0), jreg.ProxNewton()),
+        (8, (), jreg.GroupLasso(axis=0), jreg.FISTA()),
+        (18, (2,), jreg.GroupLasso(axis=0), jreg.ProxNewton()),
+        (18, (2,), jreg.GroupLasso(axis=1), jreg.FISTA()),
+        (18, (2,), jreg.L1(), jreg.FISTA()),
+        (18, (), jreg.TotalVariation(), jreg.FISTA()),
+    ]:
+        problem = jreg.LinearProblem(np.ones((samples, 9)), np.ones((samples, *outputs)))
+        assert jreg.default_solver(problem, penalty) == expected
 
 
 @every_solver

@@ -13,9 +13,10 @@ from cases import DTYPES, precision
 import jreg
 from jreg import Status
 from jreg.penalties import Groups, fixed, of_map, scaled, translated
+from jreg.penalties.parts import Term, has_parts, map_norm, parts
 from jreg.solvers.admm import ADMM
 from jreg.solvers.primal_dual import PrimalDual
-from jreg.solvers.splitting import Term, has_parts, map_norm, parts, terms_of
+from jreg.solvers.splitting import terms_of
 
 SOLVERS = {"primal_dual": PrimalDual, "admm": ADMM}
 every_solver = pytest.mark.parametrize("make", SOLVERS.values(), ids=SOLVERS)

@@ -3,7 +3,7 @@
 Within a block of lambdas only few coordinates can change state: some inactive ones may join (J),
 some active ones may drop (D). All others of the support A keep their sign, so they are linear in
 the rest and are eliminated, once, by one product with M = inv(H_AA). What is left is the small
-program on Q = J + D that `homotopy.follow` follows exactly; `trace` gives also the coefficients of A.
+program on Q = J + D that `homotopy.follow` follows exactly; `trace` adds the coefficients of A.
 
 Slots: A lives in m slots of the arrays, empty ones hold -1 and have zero rows in M.
 """
@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from jreg.linalg import dot
 from jreg.path.homotopy import Followed, Knots, follow
-from jreg.path.inverse import sweep_inverse
 from jreg.typing import Array
 
 
@@ -83,13 +82,9 @@ def trace(
     wanted: (rows, m + q), c of A and Q. level: (rows,), at the start, at `rows` places, and beyond.
     room: how far the support may grow.
     """
-    used = members.quick >= 0
-    quick = jnp.maximum(members.quick, 0)
-    low = jnp.where(used, edges.low[quick], 0)
-    high = jnp.where(used, edges.high[quick], 0)
-    still, start = _knots(condensed, members, wanted, level, low, high)
-    found = follow(start, rows, room, 8 * quick.size)
-    return _expand(condensed, members, still, start, found), found
+    still, start = knots(condensed, members, wanted, edges, level)
+    found = follow(start, rows, room)
+    return expand(condensed, members, still, start, found), found
 
 
 def at(members: Members, values: Array) -> Array:
@@ -108,23 +103,22 @@ def scatter(members: Members, parts: tuple[Array, Array], capacity: int) -> Arra
     )
 
 
-def _knots(
-    condensed: Condensed, members: Members, target: Array, level: Array, low: Array, high: Array
+def knots(
+    condensed: Condensed, members: Members, wanted: Array, edges: Edges, level: Array
 ) -> tuple[Array, Knots]:
-    """Coefficients of A at each row if nothing changed, and the program on Q.
-
-    target: (rows, m + q) c of A and Q. level: (rows,) l. low, high: (q,) edges of Q.
-    """
+    """Coefficients of A at each row if nothing changed, and the program on Q."""
     m = members.support.size
     drops = members.slot >= 0
     place = jnp.maximum(members.slot, 0)
-    still = dot(target[:, :m], condensed.inverse) - level[:, None] * condensed.slope[None, :]
-    value = jnp.where(drops[None, :], still[:, place], target[:, m:] - dot(still, condensed.cross))
+    still = dot(wanted[:, :m], condensed.inverse) - level[:, None] * condensed.slope[None, :]
+    value = jnp.where(drops[None, :], still[:, place], wanted[:, m:] - dot(still, condensed.cross))
     edge = jnp.where(drops, members.edge[place], 0)
+    used, quick = members.quick >= 0, jnp.maximum(members.quick, 0)
+    low, high = jnp.where(used, edges.low[quick], 0), jnp.where(used, edges.high[quick], 0)
     return still, Knots(condensed.tableau, value, level, low, high, condensed.size, edge, drops)
 
 
-def _expand(
+def expand(
     condensed: Condensed, members: Members, still: Array, start: Knots, found: Followed
 ) -> tuple[Array, Array]:
     """Coefficients of A (rows, m), those of D left 0, and of Q (rows, q)."""
@@ -138,15 +132,22 @@ def _expand(
     return rest.at[:, slot].set(0, mode="drop"), coef
 
 
+def changed_tableau(tableau: Array, changed: Array) -> Array:
+    """T_RR of the members (r,) that changed state, then -1; the identity in empty places."""
+    used, place = changed >= 0, jnp.maximum(changed, 0)
+    T = tableau[place[:, None], place[None, :]]
+    return jnp.where(used[:, None] & used[None, :], T, jnp.eye(changed.size, dtype=T.dtype))
+
+
 def bordered(
-    condensed: Condensed, members: Members, changed: Array, slots: Array, count: Array
+    condensed: Condensed, members: Members, changed: Array, slots: Array, inner: Array
 ) -> Array:
     """M after some of Q changed state: `M + W inv(T_RR) W'`, W = [M H_AN - E_N, -M_Z].
 
-    changed: (r,) places in Q of the joins N and the drops Z, `count` of them, then -1. slots: (r,)
-    where each is, or will be, in A.
+    changed: (r,) places in Q of the joins N and the drops Z, then -1. slots: (r,) where each is, or
+    will be, in A. inner: inv(T_RR).
     """
-    m, r = condensed.inverse.shape[0], changed.size
+    m = condensed.inverse.shape[0]
     used = changed >= 0
     place = jnp.maximum(changed, 0)
     joins = used & (members.slot[place] < 0)
@@ -155,9 +156,7 @@ def bordered(
     )
     columns = condensed.U[:, place]
     W = jnp.where(used[None, :], jnp.where(joins[None, :], columns, -columns) - unit, 0)
-    both = used[:, None] & used[None, :]
-    T = jnp.where(both, condensed.tableau[place[:, None], place[None, :]], jnp.eye(r))
-    M = condensed.inverse + dot(dot(W, sweep_inverse(T, count)), W.T)
+    M = condensed.inverse + dot(dot(W, inner), W.T)
     freed = jnp.where(used & ~joins, slots, m)
     gone = jnp.zeros(m, bool).at[freed].set(True, mode="drop")
     return jnp.where(gone[:, None] | gone[None, :], 0, M)

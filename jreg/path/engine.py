@@ -1,5 +1,6 @@
 """`path`: the certified lambda path of a data set, driven from the host."""
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from jreg.losses import Squared
 from jreg.path.blocks import BLOCK, Block, first_point, solve_block
 from jreg.path.general_model import GeneralModel
 from jreg.path.grid import check_lams, lam_grid, start_of_grid
-from jreg.path.inputs import precision, read_matrix, read_vector, read_weight
+from jreg.path.inputs import on_device, precision, read_matrix, read_vector, read_weight
 from jreg.path.progress import progress_bar
 from jreg.path.result import Path
 from jreg.path.setup import Data, setup
@@ -20,7 +21,7 @@ from jreg.path.squared_model import SquaredModel
 from jreg.path.sweep import explained
 from jreg.path.walk import Outcome, walk
 from jreg.penalties import L1
-from jreg.problem import CentredProblem, Linear, LinearProblem
+from jreg.problem import Linear, LinearProblem
 from jreg.solvers.solve import check_inputs
 from jreg.status import Status
 from jreg.typing import Array, ArrayLike, Loss, MeanLoss, Penalty, Progress, has
@@ -95,6 +96,7 @@ def path(
     if lams is not None:
         lams = check_lams(lams)
     with precision(X.dtype):
+        problem = dataclasses.replace(problem, X=on_device(problem.X))
         problem, penalty, _ = check_inputs(problem, penalty, None)
         if not (penalty.separable and has(penalty, "entry")):
             raise TypeError(
@@ -200,9 +202,14 @@ def can_walk(data: Data, penalty: Any) -> bool:
     """Whether the penalty has a kink at 0 and slopes elsewhere."""
     if not has(penalty, "kink"):
         return False
-    low, high = map(np.asarray, penalty.kink(data.null.gradient))
+    low, high = map(np.asarray, _kink(penalty, data.null.gradient))
     free = (low == 0) & (high == 0)
     return bool(np.all(free | ((high > 0) & (low < 0))) and np.any(~free))
+
+
+@jax.jit
+def _kink(penalty: Any, like: Array) -> tuple[Array, Array]:
+    return penalty.kink(like)
 
 
 def _walk(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
@@ -239,9 +246,10 @@ def _walk(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
 
 
 @jax.jit
-def _original_units(problem: CentredProblem, theta: Array, intercept: Array) -> Linear:
-    """Coefficients in original units."""
-    return jax.vmap(problem.to_original)(Linear(theta, intercept))
+def _finish(data: Data, theta: Array, intercept: Array, deviance: Array) -> tuple[Linear, Array]:
+    """Coefficients in original units, and deviance ratios."""
+    params = jax.vmap(data.problem.to_original)(Linear(theta, intercept))
+    return params, explained(deviance, data.null_deviance)
 
 
 def _assemble(
@@ -254,9 +262,8 @@ def _assemble(
     names: tuple[str, ...] | None,
 ) -> Path:
     """The `Path`, in the order in which the lambdas came."""
-    params = _original_units(data.problem, rows.theta, rows.intercept)
-    ratio = np.asarray(explained(rows.deviance, data.null_deviance))
-    params, scale = jax.tree.map(np.asarray, (params, data.problem.scale))
+    params, ratio = _finish(data, rows.theta, rows.intercept, rows.deviance)
+    params, ratio, scale = jax.tree.map(np.asarray, (params, ratio, data.problem.scale))
     return Path(
         lams=np.asarray(lams, rows.lams.dtype),
         coef=params.coef[back],

@@ -27,7 +27,9 @@ class GeneralModel:
         self.exact, self.drift = tol, float("inf")
         self.settled = max(SETTLED, 10 * float(np.finfo(problem.X.dtype).eps))
         null = data.null.params
-        self.first = np.append(np.asarray(null.coef * pool.norm), np.asarray(null.intercept))
+        self.first = np.append(
+            np.asarray(null.coef) * np.asarray(pool.norm), np.asarray(null.intercept)
+        )
         if problem.fit_intercept:
             pool.low[-1] = pool.high[-1] = 0
         pool.open(products=False)

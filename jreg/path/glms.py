@@ -41,8 +41,9 @@ def solve_rows(
     unit: Array,
     tol: Array,
 ) -> tuple[Solved, Array]:
-    """All rows of a block, and their fits Z theta + b. start: (rows, capacity) predicted coefficients; row 0 is exact.
+    """All rows of a block, and their fits Z theta + b.
 
+    start: (rows, capacity) predicted coefficients; row 0 is exact.
     penalty: restricted to the candidates. unit: (capacity,) coefficients per coefficient of unit
     columns. tol: change of the fits, root mean square in the frozen weights, at which they agree.
     """

@@ -60,12 +60,13 @@ class _State(NamedTuple):
     out: Followed
 
 
-def follow(start: Knots, rows: Array, room: Array, limit: Array) -> Followed:
-    """Values at rows 0, 1, ..., `rows`, following every knot on the way; at the row after these, the
-    values if nothing changed any more.
+@jax.jit
+def follow(start: Knots, rows: Array, room: Array) -> Followed:
+    """Values at rows 0, 1, ..., `rows`, following every knot on the way; at the row after these,
+    what they were if nothing changed any more. It gives up after 8 q knots.
 
-    room: how many coordinates more than at the start may be active (the rank that is left). limit:
-    pivots allowed. The tableau is updated lazily: only the pivot column is formed at each knot, and
+    room: how many coordinates more than at the start may be active (the rank that is left). The
+    tableau is updated lazily: only the pivot column is formed at each knot, and
     all of it every `PIVOTS` knots.
     """
     q, dtype = start.low.size, start.value.dtype
@@ -121,7 +122,7 @@ def follow(start: Knots, rows: Array, room: Array, limit: Array) -> Followed:
         )
 
     def unfinished(s: _State) -> Array:
-        return (s.row < rows) & (s.knots < limit)
+        return (s.row < rows) & (s.knots < 8 * q)
 
     def round_(carry: tuple[Array, _State]) -> tuple[Array, _State]:
         tableau, s = carry

@@ -13,6 +13,8 @@ import numpy as np
 from jreg import checks
 from jreg.typing import ArrayLike
 
+ALIGNMENT = 64  # bytes
+
 
 def precision(dtype: Any) -> AbstractContextManager:
     """A scope in which JAX computes in `dtype`, whatever the x64 flag says."""
@@ -45,6 +47,18 @@ def read_matrix(X: ArrayLike, names: Any = None) -> tuple[np.ndarray, tuple[str,
             f"feature_names must have {array.shape[1]} entries, one per column; got {len(chosen)}"
         )
     return array, None if chosen is None else tuple(chosen)
+
+
+def on_device(X: np.ndarray) -> jax.Array:
+    """X as a JAX array. CPUs take over memory that is aligned as XLA wants it; an aligned copy is
+    made by NumPy five times faster than by XLA."""
+    if X.ctypes.data % ALIGNMENT or not X.flags.c_contiguous:
+        memory = np.empty(X.nbytes + ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % ALIGNMENT
+        aligned = memory[start : start + X.nbytes].view(X.dtype).reshape(X.shape)
+        np.copyto(aligned, X)
+        X = aligned
+    return jax.device_put(X)
 
 
 def read_vector(name: str, v: ArrayLike, n_samples: int, dtype: Any) -> np.ndarray:

@@ -32,14 +32,16 @@ class Pool:
         self.problem, self.penalty = problem, penalty
         self.norm, target, correlation, low, high = _describe(problem, penalty, null)
         self.n_features = p = problem.mean.size
-        self.unit = np.append(np.asarray(safe_reciprocal(self.norm)), 1)
+        norm = np.asarray(self.norm)
+        self.unit = np.append(np.divide(1, norm, out=np.zeros_like(norm), where=norm > 0), 1)
+        self.unit = self.unit.astype(norm.dtype)
         self.target = np.append(np.asarray(target), 0)
         self.correlation = np.append(np.asarray(correlation), 0)  # in the null model
         self.low, self.high = np.append(low, -np.inf), np.append(high, np.inf)
         self.may_enter = (self.unit > 0) & np.isfinite(self.high) & (self.high > 0)
         self.ridge = np.zeros_like(self.unit)
         self.index, self.position = np.arange(0), np.full(p + 1, -1)
-        self.known = Candidates(jnp.zeros((0, 0)), jnp.zeros((0, 0)))
+        self.known = Candidates(_nothing(0, 0, norm.dtype), _nothing(0, 0, norm.dtype))
         self.capacity = 0
 
     def take_all(self, gram: Array) -> None:
@@ -55,8 +57,8 @@ class Pool:
         """Room for columns, with or without their products."""
         self.capacity = bucket(max(candidates.CHUNK, min(self.n_features, 960) + ADDED), CAPACITIES)
         n, dtype = self.problem.weight.size, self.problem.weight.dtype
-        gram = (self.capacity, self.capacity) if products else (0, 0)
-        self.known = Candidates(jnp.zeros((self.capacity, n), dtype), jnp.zeros(gram, dtype))
+        side = self.capacity if products else 0
+        self.known = Candidates(_nothing(self.capacity, n, dtype), _nothing(side, side, dtype))
         self._describe()
 
     def add(self, features: np.ndarray) -> None:
@@ -114,6 +116,10 @@ class Pool:
         moves = (level - place.lam)[:, None] * place.coef_rate[held][None, :]
         coef[:, place.support[held]] = place.coef[held][None, :] + moves
         return coef
+
+
+def _nothing(rows: int, columns: int, dtype: Any) -> Array:
+    return jax.device_put(np.zeros((rows, columns), dtype))
 
 
 def count_slots(support: np.ndarray) -> np.int32:

@@ -9,7 +9,8 @@ import numpy as np
 
 from jreg.linalg import safe_reciprocal
 from jreg.path import squares
-from jreg.path.condense import Members, bordered
+from jreg.path.condense import Members, bordered, changed_tableau
+from jreg.path.inverse import sweep_inverse
 from jreg.path.place import Place
 from jreg.path.pool import Pool, count_slots
 from jreg.path.setup import Data
@@ -27,14 +28,14 @@ class SquaredModel:
         self.pool = pool = Pool(problem, penalty, data.null)
         n, p = problem.X.shape
         eps = float(np.finfo(problem.X.dtype).eps)
-        self.square = jnp.sum(problem.weight * problem.y**2)
+        self.square = float(np.sum(np.asarray(problem.weight) * np.asarray(problem.y) ** 2))
         self.rank = min(n - problem.fit_intercept, p)
         self.linear = penalty.homogeneous  # is the path, between knots, in lambda
-        self.exact = max(1e-10, 16 * eps) if self.linear else tol
+        self.exact = min(max(1e-10, 16 * eps), tol) if self.linear else tol
         settled = max(1e-6 if penalty.convex else 0.1 * tol, 10 * eps)
-        self.settled = settled * float(self.square) ** 0.5
+        self.settled = settled * self.square**0.5
         self.drift = float(np.sqrt(eps))
-        self.first = np.append(np.asarray(data.null.params.coef * pool.norm), 0)
+        self.first = np.append(np.asarray(data.null.params.coef) * np.asarray(pool.norm), 0)
         if problem.gram is not None:
             pool.take_all(_of_unit_columns(problem.gram, pool.norm))
         else:
@@ -79,13 +80,11 @@ class SquaredModel:
         if size > self.inverse.shape[0]:
             self.condensed, self.members = _widen(self.condensed, self.members, size)
         rest = (0, bucket(changed.size, CHANGED) - changed.size)
-        self.inverse = _bordered(
-            self.condensed,
-            self.members,
-            np.pad(changed, rest, constant_values=-1).astype(np.int32),
-            np.pad(slots, rest, constant_values=-1).astype(np.int32),
-            np.int32(changed.size),
-        )
+        count = np.int32(changed.size)
+        changed = np.pad(changed, rest, constant_values=-1).astype(np.int32)
+        slots = np.pad(slots, rest, constant_values=-1).astype(np.int32)
+        inner = _inverse_of_changed(self.condensed.tableau, changed, count)
+        self.inverse = _bordered(self.condensed, self.members, changed, slots, inner)
 
     def restart(self, support: np.ndarray, lam: float) -> None:
         """The inverse from afresh."""
@@ -96,6 +95,11 @@ class SquaredModel:
 
 
 _bordered = jax.jit(bordered)
+
+
+@jax.jit
+def _inverse_of_changed(tableau: Array, changed: Array, count: Array) -> Array:
+    return sweep_inverse(changed_tableau(tableau, changed), count)
 
 
 @jax.jit

@@ -14,8 +14,18 @@ import jax.numpy as jnp
 from jreg.certificates import NullModel, certify_squares
 from jreg.linalg import dot, safe_reciprocal
 from jreg.path.candidates import Candidates
-from jreg.path.condense import Condensed, Edges, Members, at, condense, scatter, trace
-from jreg.path.homotopy import Followed
+from jreg.path.condense import (
+    Condensed,
+    Edges,
+    Members,
+    at,
+    condense,
+    expand,
+    knots,
+    scatter,
+    trace,
+)
+from jreg.path.homotopy import Followed, Knots, follow
 from jreg.path.inverse import block_inverse
 from jreg.problem import CentredProblem
 from jreg.typing import Array
@@ -42,7 +52,6 @@ class Checked(NamedTuple):
     correlation: Array  # (rows, p + 1), of unit columns
 
 
-@jax.jit
 def solve_rows(
     known: Candidates,
     target: Array,
@@ -55,12 +64,38 @@ def solve_rows(
 ) -> Solved:
     """The exact path over rows 0 to `rows` of `level`, from the solution at row 0.
 
-    target: (capacity,) correlations with the response. room: how far the support may grow.
+    target: (capacity,) correlations with the response. room: how far the support may grow. Three
+    programs, so that the longest is compiled once for each size of Q.
     """
+    condensed, still, start = _prepare(known, target, edges, inverse, members, level)
+    found = follow(start, rows, room)
+    return Solved(_finish(condensed, members, still, start, found, target), condensed, found)
+
+
+@jax.jit
+def _prepare(
+    known: Candidates,
+    target: Array,
+    edges: Edges,
+    inverse: Array,
+    members: Members,
+    level: Array,
+) -> tuple[Condensed, Array, Knots]:
     condensed = _condense(known, edges, inverse, members)
     wanted = jnp.broadcast_to(target[None, :], (level.size, target.size))
-    parts, found = trace(condensed, members, at(members, wanted), edges, level, rows, room)
-    return Solved(scatter(members, parts, target.size), condensed, found)
+    return condensed, *knots(condensed, members, at(members, wanted), edges, level)
+
+
+@jax.jit
+def _finish(
+    condensed: Condensed,
+    members: Members,
+    still: Array,
+    start: Knots,
+    found: Followed,
+    target: Array,
+) -> Array:
+    return scatter(members, expand(condensed, members, still, start, found), target.size)
 
 
 @jax.jit
@@ -111,8 +146,10 @@ def solve_rows_repeatedly(
 
 
 def smooth_slope(penalty: Any, lam: Array, unit: Array, edges: Edges, w: Array) -> Array:
-    """The slope of a penalty at w, in unit columns, beyond that of its kinks."""
-    slope = unit * penalty.slope(unit * w)
+    """The slope of a penalty at w, in unit columns, beyond that of its kinks; 0 for the intercept
+    and others without a penalty."""
+    free = (edges.low == 0) & (edges.high == 0)
+    slope = jnp.where(free, 0, unit * penalty.slope(unit * w))
     return slope - lam * jnp.where(w > 0, edges.high, jnp.where(w < 0, edges.low, 0))
 
 

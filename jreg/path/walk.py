@@ -2,10 +2,10 @@
 
 The host chooses, compiled programs compute. A block of lambdas is solved on a guess of who may join
 (J) and who may drop (D), then certified over the full problem. Leading rows within tol are
-*accepted*; the walk itself moves on to the last row that is also *exact*, since a certified row may
-still have a wrong sign, from which no exact path starts. What a rejected row violated is forced into
-the next guess, and the block shrinks. So a wrong guess costs time, never correctness; and a lambda
-at which the walk stands still is handed to a plain solver, which needs no luck.
+*accepted*; the walk itself moves on to the last row that is also *exact*, since a row within tol
+may still lack a feature, and no exact path starts there. What a rejected row violated is forced
+into the next guess, and the block shrinks. So a wrong guess costs time, never correctness; and a
+lambda at which the walk stands still is handed to a plain solver, which needs no luck.
 
 Guesses come from the slope of the path: Larsson and Wallin (2022), "The Hessian screening rule".
 """
@@ -22,6 +22,7 @@ from jreg.path.sizes import QUICK, SUPPORTS, bucket
 
 ROWS = 10  # lambdas in a full block
 MARGIN = 0.1  # a correlation this close to its edge makes a candidate
+SATURATED = 512  # the largest support of which every member may drop in a block
 GIVE_UP = 6  # blocks without one exact row, before the plain solver takes over
 
 
@@ -149,7 +150,7 @@ def choose(model: Model, place: Place, lam: float, forced: Guess) -> Guess:
     sizes = np.abs(place.coef[sign != 0])
     near = 0.1 * np.median(sizes) if sizes.size else 0
     falls = (sign != 0) & ((left < 0.5 * np.abs(change)) | (left < near))
-    if held.size > 0.85 * model.rank and held.size <= QUICK[2]:
+    if held.size > 0.85 * model.rank and held.size <= SATURATED:
         falls = sign != 0  # near saturation every coefficient may drop
     else:
         falls[_largest(left, np.nonzero(falls)[0], falls.sum() - _widest(model))] = False
@@ -186,7 +187,7 @@ def judge(
 def violators(
     model: Model, place: Place, members: Members, found: Outcome, level: np.ndarray, row: int
 ) -> Guess:
-    """Who broke the optimality conditions at a row: features not in the guess, slots of the core."""
+    """Who broke the optimality conditions at a row: features outside, slots with a wrong sign."""
     if row >= level.size:
         return Guess.nothing()
     broken = closeness(model, found.correlation[row - 1], level[row])
@@ -300,7 +301,8 @@ def _widest(model: Model) -> int:
 
 
 def _narrowest(model: Model) -> int:
-    return 128 if model.rank < 400 else 256
+    """The smallest Q: the same for all blocks, so that little is compiled."""
+    return min(model.pool.n_features, QUICK[1])
 
 
 def _largest(score: np.ndarray, among: np.ndarray, most: int) -> np.ndarray:

@@ -66,6 +66,20 @@ class Groups:
         """Number of entries in each group."""
         return np.bincount(self.ids, minlength=self.n_groups)
 
+    def members(self) -> np.ndarray:
+        """The entries of each group, (n_groups, size of the largest), filled up with their number.
+
+        >>> Groups([0, 1, 0]).members()
+        array([[0, 2],
+               [1, 3]])
+        """
+        order = np.argsort(self.ids, kind="stable")
+        sizes = self.sizes()
+        place = np.arange(self.ids.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        table = np.full((self.n_groups, sizes.max(initial=0)), self.ids.size)
+        table[self.ids[order], place] = order
+        return table
+
     def total(self, x: Array) -> Array:
         """Sum over each group: (n_groups,)."""
         if x.shape != self.ids.shape:

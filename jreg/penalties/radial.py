@@ -137,6 +137,24 @@ class Radial(Addable):
         norms = self._norms(w)
         return self._spread(self._on(norms, w).support(norms), w)
 
+    def blocks(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """The rows of each group in parameters of this shape: (n_groups, size), filled up with
+        their number; (n_groups,) if each is one row; None for groups of other kinds."""
+        if self.groups is not None:
+            return self.groups.members() if shape == self.groups.ids.shape else None
+        if self.axis is None:
+            return np.arange(shape[0])[None, :]
+        return np.arange(shape[0]) if self.axis in (0, -len(shape)) else None
+
+    def block(self: Self, g: Any) -> Self:
+        """The penalty of group g alone, which may be filled up with zeros."""
+        weights = self.weights
+        if weights is None and self.groups is not None:
+            weights = self._default_weights(self.groups.sizes())
+        weights = None if weights is None else jnp.asarray(weights)[g][None]
+        changes = {"weights": weights, "groups": None, "axis": None}
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
     # --- shared ---------------------------------------------------------------------------------
 
     def _prox_in_metric(self, v: PyTree, steps: PyTree, of_norms: Separable) -> PyTree:

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
 from jreg import tree
+from jreg.penalties.parts import adjoint_sum
 from jreg.solvers.splitting import (
     Copies,
     Scales,
-    adjoint_sum,
     certificate,
     collect,
     first_copies,

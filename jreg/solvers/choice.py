@@ -1,12 +1,14 @@
 """Which solver fits a problem, and which one `solve` takes when none is named."""
 
+import math
 from typing import Any
 
 from jreg.penalties import has_prox, is_smooth
+from jreg.penalties.parts import has_parts
 from jreg.problem import LinearProblem
 from jreg.solvers.admm import ADMM
 from jreg.solvers.anderson import Anderson
-from jreg.solvers.coordinate_descent import CoordinateDescent
+from jreg.solvers.coordinate_descent import CoordinateDescent, blocks
 from jreg.solvers.fista import FISTA
 from jreg.solvers.gradient_descent import GradientDescent
 from jreg.solvers.ista import ISTA
@@ -16,7 +18,6 @@ from jreg.solvers.primal_dual import PrimalDual
 from jreg.solvers.prox_lbfgs import ProxLBFGS
 from jreg.solvers.prox_newton import ProxNewton
 from jreg.solvers.quasi_newton import BFGS, LBFGS
-from jreg.solvers.splitting import has_parts
 from jreg.solvers.subgradient import Subgradient
 from jreg.typing import Solver, has
 
@@ -46,9 +47,8 @@ _MEANING = {
     "smooth penalty": "a penalty without kinks (None, Ridge, Huber, an envelope)",
     "parts": "a penalty of a linear map, or a sum of penalties that have proximal operators",
     "linear": "a LinearProblem",
-    "separable": "a separable penalty",
+    "blocks": "a penalty of single entries or of groups of rows",
     "smoothness": "a loss whose gradient is Lipschitz",
-    "single output": "a single output",
     "convex": "a convex penalty",
     "curvature": "a loss of each sample with positive curvature",
 }
@@ -57,15 +57,20 @@ _MEANING = {
 def default_solver(problem: Any, penalty: Any) -> Solver:
     """The rule behind `solver=None`.
 
-    `ProxNewton`, where its needs are met (a linear problem with one output, a separable convex
-    penalty, a loss with positive curvature), while a p x p matrix is cheap: up to
-    1000 features for a quadratic loss; else up to 500 features and 1e6 entries of X (it forms the
-    scaled columns at each step). `ADMM` for penalties without a prox, which it takes apart. Else
-    `LBFGS` where the penalty is smooth, and `FISTA` for everything else.
+    `ProxNewton`, where its needs are met (a linear problem, a convex penalty, a loss with positive
+    curvature), for separable penalties of one output, and for groups where there are at least as
+    many samples as coefficients, while a matrix of all pairs of coefficients is cheap: up to 1000
+    coefficients for a quadratic loss; else up to 500 and 1e6 entries of X (it forms the scaled
+    columns at each step). `ADMM` for penalties without a prox, which it takes apart. Else `LBFGS`
+    where the penalty is smooth, and `FISTA` for everything else.
     """
-    if set(ProxNewton.needs) <= provided(problem, penalty):
+    known = provided(problem, penalty)
+    if set(ProxNewton.needs) <= known and "blocks" in known:
         n, p = problem.X.shape
-        if p <= 1000 if problem.loss.quadratic else p <= 500 and n * p <= 1_000_000:
+        size = p * math.prod(problem.outputs(n))
+        suits = problem.outputs(n) == () if penalty.separable else size <= n
+        few = size <= 1000 if problem.loss.quadratic else size <= 500 and n * size <= 1_000_000
+        if suits and few:
             return ProxNewton()
     if not has_prox(penalty) and has_parts(penalty):
         return ADMM()
@@ -103,8 +108,6 @@ def provided(problem: Any, penalty: Any) -> set[str]:
         found.add("parts")
     if is_smooth(penalty):
         found.add("smooth penalty")
-    if penalty.separable and has(penalty, "restrict"):
-        found.add("separable")
     if penalty.convex:
         found.add("convex")
     if isinstance(problem, LinearProblem):
@@ -114,6 +117,6 @@ def provided(problem: Any, penalty: Any) -> set[str]:
             found.add("smoothness")
         if loss.strictly_convex and has(loss, "pointwise"):
             found.add("curvature")
-        if problem.outputs(problem.X.shape[0]) == ():
-            found.add("single output")
+        if blocks(penalty, (problem.X.shape[1], *problem.outputs(problem.X.shape[0]))) is not None:
+            found.add("blocks")
     return found

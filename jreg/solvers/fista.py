@@ -9,6 +9,8 @@ from jreg import tree
 from jreg.solvers.forward_backward import first_step, inner, safe_step
 from jreg.typing import Array, PyTree
 
+GROWTH = 1.03  # of each step: one in twelve must then shrink
+
 
 class State(NamedTuple):
     """What the next step needs."""
@@ -18,7 +20,8 @@ class State(NamedTuple):
     previous_image: PyTree
     metric: PyTree  # positive diagonal; the step for entry j is step / metric_j
     momentum: Array  # t_k of the paper
-    step: Array
+    step: Array  # of the current point
+    trial: Array  # the first length tried for the next
 
 
 @tree.value_dataclass
@@ -31,13 +34,14 @@ class FISTA:
     D is a positive diagonal: the curvature of each column for a linear model under a separable
     penalty (columns of any scale then cost the same), else the identity. The step starts from a
     Rayleigh quotient, shrinks until `f(x) <= f(y) + <grad, x - y> + |x - y|_D^2 / (2 step)` holds
-    (for losses with Lipschitz gradients through their smoothness, without cancellation), and may
-    grow at each restart; it has neither a floor nor a cap. Momentum restarts when the gradient
-    mapping points backwards.
+    (for losses with Lipschitz gradients through their smoothness, without cancellation), and tries
+    to grow by 3% after each: F may be flatter along the way than anywhere. It has neither
+    a floor nor a cap. With it the momentum follows `t_{k+1} (t_{k+1} - 1) step_{k+1} = t_k^2
+    step_k`. Momentum restarts when the gradient mapping points backwards.
 
-    Two products with X a step and 3 p + 3 n numbers of memory beyond the data. Beck and Teboulle
-    (2009), section 4; O'Donoghue and Candes (2015), section 3.2; Scheinberg, Goldfarb and Bai
-    (2014) for momentum under changing steps.
+    Two products with X a step, one more for each that must shrink, and 3 p + 3 n numbers of memory
+    beyond the data. Beck and Teboulle (2009), section 4; O'Donoghue and Candes (2015), section 3.2;
+    Scheinberg, Goldfarb and Bai (2014), section 3, for momentum under changing steps.
 
     restart: whether momentum restarts; without it this is the method of 2009.
 
@@ -59,25 +63,26 @@ class FISTA:
         metric = problem.metric(params, penalty.separable)
         step = first_step(problem, params, image, problem.gradient(image), metric)
         one = jnp.ones_like(step)
-        return State(image, params, image, metric, one, step)
+        return State(image, params, image, metric, one, step, step)
 
     def update(
         self, problem: Any, penalty: Any, params: PyTree, state: State
     ) -> tuple[PyTree, State]:
         """One accelerated step."""
-        t = (1 + jnp.sqrt(1 + 4 * state.momentum**2)) / 2
+        t = (1 + jnp.sqrt(1 + 4 * state.momentum**2 * state.step / state.trial)) / 2
         beta = (state.momentum - 1) / t
         y = _extrapolate(params, state.previous, beta)
         y_image = _extrapolate(state.image, state.previous_image, beta)
         gradient = problem.gradient(y_image)
         new, new_image, step = safe_step(
-            problem, penalty, y, y_image, gradient, state.metric, state.step
+            problem, penalty, y, y_image, gradient, state.metric, state.trial
         )
         backwards = inner(tree.subtract(y, new), tree.subtract(new, params), state.metric) > 0
         restart = backwards & self.restart
-        # t_k scales with the root of the step when the step changes
-        t = jnp.where(restart, 1.0, t * jnp.sqrt(state.step / step))
-        step = jnp.where(restart, 1.2 * step, step)
+        # the t of a step that had to shrink, nearly: it grows like 1 / sqrt(step)
+        t = jnp.where(restart, 1.0, t * jnp.sqrt(state.trial / step))
+        moved = tree.largest(tree.subtract(new, params)) > 0
+        trial = jnp.where(moved, GROWTH * step, step)
         if not penalty.convex:
             # momentum may climb out of a valley: then go back and start without it
             worse = problem.value(new_image) + penalty.value(new)
@@ -86,7 +91,7 @@ class FISTA:
             new = tree.select(back, params, new)
             new_image = tree.select(back, state.image, new_image)
             t = jnp.where(back, 1.0, t)
-        return new, State(new_image, params, state.image, state.metric, t, step)
+        return new, State(new_image, params, state.image, state.metric, t, step, trial)
 
 
 def _extrapolate(x: PyTree, previous: PyTree, beta: Array) -> PyTree:

@@ -35,10 +35,10 @@ class Newton:
     conditions, 1 being tried first. Variables are those in which the columns of a linear model
     have curvature 1.
 
-    H of a linear model with one output is `Z' diag(h) Z`, n p^2 operations a step, and for the
-    squared loss computed once for all steps; otherwise p products with H, 32 at a time. A Cholesky
-    factorisation a step. 4 p^2 + n p numbers beyond the data. Nocedal and Wright (2006), algorithms
-    3.2 and 3.3.
+    H of a linear model with k outputs has the blocks `Z' diag(h_ab) Z`, n p^2 operations a step for
+    each of the k^2, and for the squared loss one computed once for all steps; otherwise p products
+    with H, 32 at a time. A Cholesky factorisation a step. 4 p^2 + n p numbers beyond the data, with
+    several outputs 4 (p k)^2 + n p. Nocedal and Wright (2006), algorithms 3.2 and 3.3.
 
     damped: False is the pure method, t = 1 and tau = 0. It may diverge, converge to a saddle, or
     meet an H that is not positive definite, which ends in `Status.NOT_FINITE`.
@@ -58,8 +58,7 @@ class Newton:
 
     def prepare(self, problem: Any) -> Any:
         """The Gram matrix, for quadratic losses."""
-        linear = isinstance(problem, CentredProblem)
-        return problem.with_gram() if linear and problem.outputs == () else problem
+        return problem.with_gram() if isinstance(problem, CentredProblem) else problem
 
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """State at `params`."""

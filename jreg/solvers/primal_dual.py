@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from jreg import tree
+from jreg.penalties.parts import Term
 from jreg.solvers.forward_backward import forward, norm2
 from jreg.solvers.splitting import (
     Copies,
     Scales,
-    Term,
     certificate,
     collect,
     first_copies,

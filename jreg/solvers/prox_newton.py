@@ -1,33 +1,37 @@
-"""Proximal Newton for linear models: quadratic models on a Gram matrix, solved to their support."""
+"""Proximal Newton for linear models: quadratic models on a dense Hessian, or on a Gram matrix."""
 
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jreg import tree
 from jreg.linalg import dot, solve_positive_definite
 from jreg.problem import CentredProblem, Linear, OnCoef
-from jreg.typing import Array
+from jreg.solvers.fista import FISTA
+from jreg.solvers.smooth import linear_hessian
+from jreg.typing import Array, has
 
 NEWTON_STEPS = 3  # on the support, before coordinates may enter again
 
 
 @tree.value_dataclass
 class ProxNewton:
-    """Minimise a linear model under a separable penalty through p x p quadratic models.
+    """Minimise a linear model under a convex penalty through dense quadratic models.
 
     At (theta, b) with sample curvatures h the model, the intercept eliminated, is
 
         q(d) = g'd + 1/2 d'H d + penalty(theta + d),    H = Z' diag(h) Z.
 
-    It is minimised by sweeps of coordinate descent on H, each followed by a Newton step on the
-    support (Cholesky, an active-set method); both only ever lower q. The step is
-    then halved until the objective falls. For the squared loss H is computed once and the first
-    model is exact.
+    Under a separable penalty it is minimised by sweeps of coordinate descent on H, each followed by
+    a Newton step on the support (Cholesky, an active-set method); both only ever lower q. Under any
+    other it is minimised by `FISTA`, which costs a product with H a step and none with X. The step
+    is then halved until the objective falls. For the squared loss H is computed once and the first
+    model is exact. With k outputs theta and d are (p, k) and H is (p k, p k).
 
-    Memory p^2 + n p (the scaled columns while H is formed). Lee, Sun and Saunders (2014); Yuan, Ho
-    and Lin (2012).
+    Memory (p k)^2 + n p (the scaled columns while H is formed; with several outputs twice
+    (p k)^2). Lee, Sun and Saunders (2014); Yuan, Ho and Lin (2012).
 
     sweeps: coordinate sweeps before each Newton step on the support.
 
@@ -39,13 +43,7 @@ class ProxNewton:
 
     sweeps: int = tree.static(default=1)
 
-    needs: ClassVar[tuple[str, ...]] = (
-        "linear",
-        "single output",
-        "curvature",
-        "separable",
-        "convex",
-    )
+    needs: ClassVar[tuple[str, ...]] = ("linear", "prox", "curvature", "convex")
     check_every: ClassVar[int] = 1
     max_steps: ClassVar[int] = 200
 
@@ -65,26 +63,28 @@ class ProxNewton:
         p = penalty.penalty
         eta = problem.image(params)
         gradient = problem.gradient(eta)
-        h = problem.weight * problem.loss.curvature(eta, problem.y)
-        if problem.gram is not None:
-            H, slope = problem.gram, jnp.zeros_like(params.coef)
+        H, slope, inverse = quadratic_model(problem, eta)
+        g_b = gradient.intercept.reshape(-1)
+        g = gradient.coef - dot(slope, g_b).reshape(gradient.coef.shape)
+        if p.separable and has(p, "restrict"):
+            # an L1-type solution has at most rank(X) non-zeros an output in general position
+            rank = min(problem.X.shape) * g_b.size if p.homogeneous else g.size
+            entries = np.unravel_index(np.arange(g.size), g.shape)
+            flat = p if g.ndim == 1 else p.restrict(entries)
+            theta = minimise_quadratic(H, g.ravel(), flat, params.coef.ravel(), self.sweeps, rank)
+            theta = theta.reshape(g.shape)
         else:
-            H, slope = problem.weighted_gram(h)
-        g = gradient.coef - slope * gradient.intercept
-
-        # an L1-type solution has at most rank(X) non-zeros in general position
-        n_features = params.coef.size
-        rank = min(n_features, problem.weight.size) if p.homogeneous else n_features
-        theta = minimise_quadratic(H, g, p, params.coef, self.sweeps, rank)
+            theta = minimise_accelerated(H, g, p, params.coef)
         d = theta - params.coef
-        d_b = -gradient.intercept / jnp.where(jnp.sum(h) > 0, jnp.sum(h), 1) - dot(slope, d)
+        d_b = (-dot(inverse, g_b) - dot(d.ravel(), slope)).reshape(params.intercept.shape)
         d_b = jnp.where(problem.fit_intercept, d_b, 0)
-        d_eta = problem.times(d) + d_b
+        d_eta = problem.times(d) + d_b[None]
 
         losses = problem.loss.pointwise(eta, problem.y)
         penalty_now = p.value(params.coef)
         # the decrease that the model promises; Tseng and Yun (2009), equation 10
-        promised = dot(gradient.coef, d) + gradient.intercept * d_b + p.value(theta) - penalty_now
+        slopes = jnp.sum(gradient.coef * d) + jnp.sum(gradient.intercept * d_b)
+        promised = slopes + p.value(theta) - penalty_now
 
         def objective_change(t: Array) -> Array:
             change = problem.loss.pointwise(eta + t * d_eta, problem.y) - losses
@@ -100,6 +100,90 @@ class ProxNewton:
         # t = 1 must give the zeros of theta exactly
         coef = jnp.where(t == 1, theta, params.coef + t * d)
         return Linear(coef, params.intercept + t * d_b), state
+
+
+def quadratic_model(problem: CentredProblem, eta: Array) -> tuple[Array, Array, Array]:
+    """The Hessian H (p k, p k) in theta with the k intercepts eliminated; slope (p k, k) and
+    inverse (k, k): the intercepts move by `-inverse g_b - slope' d`."""
+    k = eta[0].size
+    if problem.gram is not None:
+        identity = jnp.eye(k, dtype=eta.dtype)
+        H = jnp.kron(problem.gram, identity)
+        return H, jnp.zeros((H.shape[0], k), eta.dtype), identity
+    if eta.ndim == 1:
+        h = problem.weight * problem.loss.curvature(eta, problem.y)
+        H, slope = problem.weighted_gram(h)
+        return H, slope[:, None], 1 / jnp.where(jnp.sum(h) > 0, jnp.sum(h), 1)[None, None]
+    full = linear_hessian(problem, eta)
+    cross = full[:-k, -k:]
+    # where a constant added to all outputs changes nothing, they keep their mean
+    inverse = jnp.linalg.pinv(full[-k:, -k:], hermitian=True)
+    slope = dot(cross, inverse)
+    return full[:-k, :-k] - dot(slope, cross.T), slope, inverse
+
+
+@tree.dataclass
+class Quadratic:
+    """`g'd + 1/2 d'H d` with d = x - origin, as a problem; its image is (d, H d)."""
+
+    H: Array  # (size, size)
+    g: Array  # like x
+    origin: Array
+
+    def image(self, x: Array) -> tuple[Array, Array]:
+        """(d, H d), like x."""
+        d = x - self.origin
+        return d, self._times(d)
+
+    def gradient(self, image: tuple[Array, Array]) -> Array:
+        """`g + H d`."""
+        return self.g + image[1]
+
+    def bregman(self, new: tuple, old: tuple, gradient: Array) -> Array:
+        """Half the curvature along the move."""
+        del gradient
+        return 0.5 * jnp.sum((new[0] - old[0]) * (new[1] - old[1]))
+
+    def curvature_along(self, image: tuple, direction: Array) -> Array:
+        """`direction' H direction`."""
+        del image
+        return jnp.sum(direction * self._times(direction))
+
+    def metric(self, x: Array, separable: bool) -> Array:
+        """One number for all entries, the largest curvature along one."""
+        del separable
+        largest = jnp.max(jnp.diagonal(self.H), initial=0)
+        return jnp.broadcast_to(jnp.where(largest > 0, largest, 1), x.shape)
+
+    def _times(self, d: Array) -> Array:
+        return dot(self.H, d.ravel()).reshape(d.shape)
+
+
+def minimise_accelerated(H: Array, g: Array, penalty: Any, theta: Array) -> Array:
+    """argmin over x of `g'(x - theta) + 1/2 (x - theta)' H (x - theta) + penalty(x)`, by FISTA.
+
+    H positive semidefinite, of the size of theta and g, which may be matrices. Stops when the KKT
+    distance has fallen by a factor of 1000 or for 200 steps no longer falls.
+    """
+    solver, model = FISTA(), Quadratic(H, g, theta)
+
+    def distance(x: Array, image: Any) -> Array:
+        return tree.largest(penalty.kkt_distance(x, model.gradient(image)))
+
+    def improve(state: tuple) -> tuple:
+        x, inner, _, best, idle = state
+        x, inner = solver.update(model, penalty, x, inner)
+        now = distance(x, inner.image)
+        return x, inner, now, jnp.minimum(now, best), jnp.where(now < best, 0, idle + 1)
+
+    def unfinished(state: tuple) -> Array:
+        _, _, now, _, idle = state
+        return (now > 1e-3 * start) & (idle < 200)
+
+    inner = solver.init(model, penalty, theta)
+    start = distance(theta, inner.image)
+    state = (theta, inner, start, start, jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(unfinished, improve, state)[0]
 
 
 def minimise_quadratic(

@@ -16,8 +16,6 @@ from jax.flatten_util import ravel_pytree
 
 from jreg import tree
 from jreg.linalg import dot, norm_l2, safe_reciprocal
-from jreg.losses import means
-from jreg.losses.means import like_rows
 from jreg.problem import CentredProblem, Problem
 from jreg.typing import Array, PyTree, has
 
@@ -75,9 +73,9 @@ class Objective:
         """The Hessian at a point, (p, p)."""
         basis = jnp.eye(point.x.size, dtype=point.x.dtype)
         problem = self.problem
-        if isinstance(problem, CentredProblem) and _is_diagonal(problem):
+        if isinstance(problem, CentredProblem) and not has(problem.loss, "mean"):
             scale = self.root[:, None] * self.root[None, :]
-            H = _linear_hessian(problem, point.image) / scale
+            H = linear_hessian(problem, point.image) / scale
             return H + _rows(lambda v: self._penalty_times(point, v), basis)
         return _rows(lambda v: self.hessian_times(point, v), basis)
 
@@ -221,23 +219,31 @@ class Progress(NamedTuple):
         return Progress(value, norm, jnp.where(better, 0, self.idle + 1))
 
 
-def _is_diagonal(problem: CentredProblem) -> bool:
-    """Whether the second derivative in eta is one number per sample."""
-    return problem.outputs == () and not has(problem.loss, "mean")
+def linear_hessian(problem: CentredProblem, eta: Array) -> Array:
+    """The Hessian of a `Linear` written as one vector, the intercepts last.
 
-
-def _linear_hessian(problem: CentredProblem, eta: Array) -> Array:
-    """`[Z, 1]' diag(h) [Z, 1]`, (p + 1, p + 1), the intercept last."""
-    h = means.mean_curvature(problem.loss, eta, problem.y, problem.weight)
+    For k outputs (p k + k, p k + k), of the blocks `[Z, 1]' diag(h_ab) [Z, 1]`, h_ab being the
+    second derivative of each sample in its outputs a and b; with `gram` they are not computed.
+    Without an intercept its rows are those of the identity.
+    """
+    k = eta[0].size
     if problem.gram is not None:  # centred columns: orthogonal to the intercept
-        gram, cross = problem.gram, jnp.zeros_like(problem.mean)
+        identity = jnp.eye(k, dtype=eta.dtype)
+        gram, corner = jnp.kron(problem.gram, identity), identity
+        cross = jnp.zeros((gram.shape[0], k), eta.dtype)
     else:
         Z = problem.X - problem.mean[None, :]
         Z = jnp.where(problem.weight[:, None] > 0, Z, 0) * safe_reciprocal(problem.scale)[None, :]
-        gram, cross = dot(Z.T, like_rows(h, Z) * Z), dot(h, Z)
+        Z = jnp.concatenate([Z, jnp.ones((Z.shape[0], 1), Z.dtype)], axis=1)
+        unit = jnp.eye(k, dtype=eta.dtype).reshape(k, *problem.outputs)
+        h = jax.vmap(lambda e: problem.curvature_times(eta, jnp.broadcast_to(e, eta.shape)))(unit)
+        h = jnp.moveaxis(h.reshape(k, -1, k), 2, 1).reshape(k * k, -1)
+        H = jax.lax.map(lambda h: dot(Z.T, h[:, None] * Z), h).reshape(k, k, *Z.T.shape[:1] * 2)
+        H = H.transpose(2, 0, 3, 1).reshape(Z.shape[1] * k, -1)
+        gram, cross, corner = H[:-k, :-k], H[:-k, -k:], H[-k:, -k:]
     cross = jnp.where(problem.fit_intercept, cross, 0)
-    corner = jnp.where(problem.fit_intercept, jnp.sum(h), 1)
-    return jnp.block([[gram, cross[:, None]], [cross[None, :], corner[None, None]]])
+    corner = jnp.where(problem.fit_intercept, corner, jnp.eye(k, dtype=eta.dtype))
+    return jnp.block([[gram, cross], [cross.T, corner]])
 
 
 def _rows(times: Callable[[Array], Array], basis: Array) -> Array:

@@ -1,0 +1,1 @@
+"""Certified lambda paths by jreg and its peers on the same problems, side by side."""

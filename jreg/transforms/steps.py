@@ -1,0 +1,144 @@
+"""The prox step of `proximal`: how large it may be, and what to use if none is given."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jreg import checks, tree
+from jreg.penalties import MCP, SCAD, GroupMCP, LogSum
+from jreg.penalties.calculus import Fixed, Scaled, Tilted, Translated
+from jreg.penalties.duality import Envelope
+from jreg.penalties.spectral_lift import Spectral
+from jreg.penalties.sum import Sum
+from jreg.penalties.tree_wise import ByPath, Masked
+from jreg.transforms.rounding import common_dtype
+from jreg.typing import Array, PyTree, Scalar
+
+# The automatic step in units of the learning rate: large enough for zeros to stay zero under noisy
+# gradients, small enough for the dual to follow within tens of steps.
+EFFECTIVE_STEPS = 30.0
+
+_LIMIT_NAMES = {MCP: "gamma", GroupMCP: "gamma", SCAD: "gamma - 1"}
+
+
+class Travel(NamedTuple):
+    """Sums over all steps so far of |update|_1 and of |what the inner optimiser was fed|_1."""
+
+    moved: Array
+    fed: Array
+
+
+def largest_step(penalty: Any) -> Scalar:
+    """The reciprocal of the weak convexity: below it the prox is continuous and single-valued.
+
+    inf for a convex penalty; 0 for one that no quadratic makes convex, or not known to be so.
+    """
+    if penalty.convex:
+        return jnp.inf
+    match penalty:
+        case MCP() | GroupMCP():
+            return penalty.gamma
+        case SCAD():
+            return penalty.gamma - 1
+        case LogSum():
+            weight = 1 if penalty.weights is None else tree.largest(penalty.weights)
+            return penalty.epsilon**2 / (penalty.lam * weight)
+        case Envelope():
+            return penalty.mu
+        case Scaled():
+            return largest_step(penalty.penalty) / penalty.c
+        case Translated() | Tilted() | Fixed() | Spectral() | Masked():
+            return largest_step(penalty.penalty)
+        case ByPath():
+            members = [f for f in (*penalty.penalties, penalty.default) if f is not None]
+            limits = [jnp.asarray(largest_step(f)) for f in members]
+            return jnp.min(jnp.stack(limits))
+        case Sum():
+            limits = [jnp.asarray(largest_step(f)) for f in penalty.terms]
+            return 1 / sum(1 / limit for limit in limits)
+    return 0.0
+
+
+def check(penalty: Any, step: Any) -> None:
+    """A concrete step is positive and below the penalty's limit, and given if there is no limit."""
+    name, limit = type(penalty).__name__, largest_step(penalty)
+    known = not checks.is_traced(limit)
+    if step is None:
+        if known and not limit > 0:
+            raise ValueError(
+                f"{name} is not weakly convex: its stationary points depend on the prox step. "
+                "Give step=, e.g. 10 times the learning rate."
+            )
+        return
+    if callable(step) or checks.is_traced(step):
+        return
+    for leaf in jax.tree.leaves(step):
+        if not np.all(np.asarray(leaf) > 0):
+            raise ValueError(
+                f"step must be > 0; got {_show(leaf)}. Leave it out to have it estimated."
+            )
+        if known and limit > 0 and not np.all(np.asarray(leaf) < float(limit)):
+            label = _LIMIT_NAMES.get(type(penalty), "1 / (its weak convexity)")
+            raise ValueError(
+                f"step must be below {label} = {float(limit)} for {name}; got {_show(leaf)}."
+            )
+
+
+def start(step: Any, params: PyTree) -> PyTree:
+    """What stands for the last step before the first: 0, shaped as the steps will be."""
+    if step is None or callable(step):
+        return jnp.zeros((), common_dtype(params))
+    return jax.tree.map(jnp.zeros_like, given(step, params))
+
+
+def given(step: Any, params: PyTree) -> PyTree:
+    """A scalar or tree of steps in the dtypes of params."""
+    if jax.tree.structure(step) == jax.tree.structure(0.0) and jnp.ndim(step) == 0:
+        return jnp.asarray(step, common_dtype(params))
+    return tree.cast_like(tree.broadcast(step, params), params)
+
+
+def estimated(travel: Travel, limit: Scalar) -> Array:
+    """`30 |updates|_1 / |fed|_1`, at most half the limit; 0 before the first movement."""
+    ratio = travel.moved / jnp.where(travel.fed > 0, travel.fed, 1)
+    return jnp.minimum(EFFECTIVE_STEPS * ratio, jnp.asarray(limit, ratio.dtype) / 2)
+
+
+def travelled(travel: Travel, updates: PyTree, fed: PyTree) -> Travel:
+    """The sums with one step more, unless that step is not finite."""
+    moved, size = (_norm1(t).astype(travel.moved.dtype) for t in (updates, fed))
+    finite = jnp.isfinite(moved) & jnp.isfinite(size)
+    return Travel(
+        travel.moved + jnp.where(finite, moved, 0), travel.fed + jnp.where(finite, size, 0)
+    )
+
+
+def _norm1(tree: PyTree) -> Array:
+    """Sum of absolute values; columns first, which XLA adds several at a time on a CPU.
+
+    The barrier keeps it from merging the two sums into one chain of scalar additions, which takes
+    as long as the rest of a small network's step.
+    """
+
+    def one(x: Array) -> Array:
+        columns = jnp.sum(jnp.abs(x), axis=0) if x.ndim > 1 else jnp.abs(x)
+        return jnp.sum(jax.lax.optimization_barrier(columns))
+
+    return sum(map(one, jax.tree.leaves(tree)), jnp.zeros(()))
+
+
+def rule(step: Any) -> Callable[..., PyTree]:
+    """`f(count, travel, limit, params)`: the step for this update."""
+    if step is None:
+        return lambda count, travel, limit, params: estimated(travel, limit)
+    if callable(step):
+        return lambda count, travel, limit, params: given(step(count), params)
+    return lambda count, travel, limit, params: given(step, params)
+
+
+def _show(value: Any) -> str:
+    value = np.asarray(value)
+    return str(value.item()) if value.ndim == 0 else f"an array of shape {value.shape}"
