@@ -9,8 +9,8 @@ reached" if none does. Warm times, methods taking turns; jreg's certificate is p
 A second table has no times: three lassos on which jaxopt's methods are known to fail (columns times
 1000, single precision, coordinate descent for a mean loss), at the default tolerances of both.
 
-Peers that are not installed are left out: `pip install jaxopt optimistix scikit-learn scipy`. NeMoS,
-which always fits an intercept, is in `poisson_folds.py`.
+Peers that are not installed are left out: `pip install jaxopt optimistix scikit-learn scipy`.
+NeMoS, which always fits an intercept, is in `poisson_folds.py`.
 """
 
 import argparse

@@ -594,7 +594,7 @@ def test_ctrl_c_in_the_demo(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     interrupt_after(5, monkeypatch)
     assert main(["demo"]) == 130
-    assert "jreg: interrupted after 5 of 100 lams" in capsys.readouterr().err
+    assert "jreg: interrupted after 10 of 100 lams" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

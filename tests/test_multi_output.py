@@ -525,8 +525,8 @@ def test_path_names_sweep(loss):
 
 
 def test_path_names_sweep_for_penalties():
-    with pytest.raises(TypeError, match=r"path needs a separable penalty .*MCP.* jreg.sweep"):
-        jreg.path(*outliers(), MCP())
+    with pytest.raises(TypeError, match=r"path needs a separable penalty .*SLOPE.* jreg.sweep"):
+        jreg.path(*outliers(), jreg.SLOPE(), standardize=False)
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -173,6 +175,7 @@ def test_a_solver_in_its_own_process(tmp_path):
             gaps.append(Evaluator(problem)(np.load(tmp_path / "coefs.npy")).certificate())
         assert gaps[0] > 1e-5
         assert gaps[1] < 1e-8
+        os.kill(worker.process.pid, signal.SIGSTOP)  # it cannot answer
         with pytest.raises(Stopped, match="over 0 s"):
             worker.run(1e-10, 0)
         assert worker.process.poll() is not None

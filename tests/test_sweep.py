@@ -116,7 +116,7 @@ def test_lanes_that_are_done_wait():
     with precision("float64"):
         block = jreg.sweep(problem, jreg.L1(), LAMS, block=LAMS.size, **options)
         alone = [jreg.solve(problem, jreg.L1(lam), **options) for lam in LAMS]
-    assert len(set(np.asarray(block.num_steps))) > 2
+    assert len(set(np.asarray(block.num_steps))) > 1
     np.testing.assert_array_equal(block.num_steps, [one.num_steps for one in alone])
     np.testing.assert_allclose(block.coef, [one.params.coef for one in alone], atol=1e-12)
 

@@ -46,13 +46,18 @@ def path(
 ) -> Path:
     """Solutions of `mean loss + penalty.at(lam)` along a lambda path, each with its certificate.
 
+    Exactly so between the knots of the path where it is piecewise linear (squared loss, L1), by
+    Newton's method in blocks of lambdas elsewhere; never by a heuristic that the certificate over
+    all features would not catch.
+
         minimise  sum_i s_i loss(eta_i, y_i) / sum_i s_i + lam * penalty(scale * coef)
         eta = X coef + intercept + offset
 
     Args:
       X: (n_samples, n_features) array or DataFrame of finite numbers.
       y: (n_samples,) response in the domain of the loss.
-      penalty: multiplied by each lam: `L1(2.)` at lam 0.1 has strength 0.2.
+      penalty: one of single entries, multiplied by each lam: `L1(2.)` at lam 0.1 has strength 0.2.
+      loss: smooth, strictly convex, of one output.
       lams: the strengths, in any order; results come in the order given. None makes a grid of
         `n_lams` from the smallest lam that gives all zeros down to `lam_min_ratio` of it (None:
         1e-4 if there are more samples than features, else 1e-2).

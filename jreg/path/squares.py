@@ -30,7 +30,7 @@ from jreg.path.inverse import block_inverse
 from jreg.problem import CentredProblem
 from jreg.typing import Array
 
-REPETITIONS = 30
+REPETITIONS = 100
 
 
 class Solved(NamedTuple):

@@ -243,7 +243,8 @@ def advance(
     place = Place(level[row], support, edge, coef, coef_rate * per, correlation, rate)
     held = support >= 0
     off = np.abs(correlation[model.pool.index[support[held]]] - place.lam * edge[held])
-    if held.any() and off.max() > model.drift * place.lam * np.abs(edge).max():
+    size = place.lam * np.abs(edge).max()
+    if size > 0 and off.max() > model.drift * size:
         return anew(model, place)
     return place
 
