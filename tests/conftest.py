@@ -1,6 +1,8 @@
 """Settings of every test: shapes must match, hypothesis repeats itself, plots need no screen."""
 
+import itertools
 import os
+from pathlib import Path
 
 import jax
 import matplotlib
@@ -27,6 +29,20 @@ def pytest_configure():
     if os.environ.get("JREG_COMPILE") != "full" and jax.__version_info__ < KNOWN_TO:
         jax.config.update("jax_disable_most_optimizations", True)
         os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *QUICK_COMPILE))
+
+
+# Linux allows a process 65 530 mapped regions. Every compiled program holds some twenty, and a
+# worker that runs out of them dies in the compiler.
+REGIONS = 40_000
+MAPS = Path("/proc/self/maps")
+finished = itertools.count(1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    looks = next(finished) % 20 == 0 and MAPS.exists()
+    if looks and MAPS.read_bytes().count(b"\n") > REGIONS:
+        jax.clear_caches()
 
 
 # Cases that take more than ten seconds, each with a quicker sibling among the fast tests.

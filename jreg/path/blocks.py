@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jreg.certificates import Certificate, certify
+from jreg.path.compiled import compiled
 from jreg.path.setup import LARGEST_MODEL, Data
 from jreg.path.sweep import solve_blocks, weighted_deviance
 from jreg.problem import Linear
 from jreg.solvers import FISTA, ProxNewton
 from jreg.status import Status
-from jreg.typing import Array
+from jreg.typing import Array, ArrayLike
 
 BLOCK = 5  # lambdas solved between two products with X
 SMALL = 256  # up to this many features all are candidates
@@ -38,11 +39,11 @@ class Block(NamedTuple):
 
     params: Linear
     certificate: Certificate  # without the gradient
-    deviance: np.ndarray
-    num_steps: np.ndarray
-    status: np.ndarray
-    entry: np.ndarray  # (rows, p)
-    gradient: np.ndarray  # (rows, p)
+    deviance: ArrayLike
+    num_steps: ArrayLike
+    status: ArrayLike
+    entry: ArrayLike  # (rows, p)
+    gradient: ArrayLike  # (rows, p)
 
     def last(self, before: Point) -> Point:
         """Where the next block starts."""
@@ -114,7 +115,7 @@ def _try_block(
     return jax.tree.map(lambda leaf: np.asarray(leaf)[: lams.size], result)
 
 
-@jax.jit
+@compiled
 def _solve_block(
     data: Data,
     penalty: Any,
@@ -135,7 +136,7 @@ def _solve_block(
     return solve_blocks(solver, problem, penalty, null, lams[:, None], start, tol, limit)
 
 
-@jax.jit
+@compiled
 def _certify_block(
     data: Data, penalty: Any, lams: Array, params: Linear
 ) -> tuple[Certificate, Array, Array]:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jreg.linalg import dot, safe_reciprocal
+from jreg.path.compiled import compiled
 from jreg.problem import CentredProblem
 from jreg.typing import Array
 
@@ -25,7 +26,7 @@ class Candidates(NamedTuple):
     gram: Array  # (capacity, capacity) their products, rows S rows'
 
 
-@partial(jax.jit, donate_argnums=0)
+@partial(compiled, donate_argnums=0)
 def grow(
     known: Candidates, problem: CentredProblem, norm: Array, index: Array, used: Array, count: Array
 ) -> Candidates:

@@ -14,24 +14,24 @@ import jax.numpy as jnp
 
 from jreg.linalg import dot
 from jreg.path.homotopy import Followed, Knots, follow
-from jreg.typing import Array
+from jreg.typing import Array, ArrayLike
 
 
 class Members(NamedTuple):
     """Who is in A and who in Q, as rows of the arrays of candidates; -1 marks an empty slot."""
 
-    support: Array  # (m,) int
-    edge: Array  # (m,) the edge at which each of the support is held; 0 for free and empty ones
-    quick: Array  # (q,) int: Q
-    slot: Array  # (q,) int: the slot of a member of D in A, -1 for a member of J
+    support: ArrayLike  # (m,) int
+    edge: ArrayLike  # (m,) the edge at which each of the support is held; 0 for free and empty ones
+    quick: ArrayLike  # (q,) int: Q
+    slot: ArrayLike  # (q,) int: the slot of a member of D in A, -1 for a member of J
 
 
 class Edges(NamedTuple):
     """The kinks of the candidates at lam 1, and their frozen curvature, in units of rows."""
 
-    low: Array  # (capacity,)
-    high: Array
-    ridge: Array
+    low: ArrayLike  # (capacity,)
+    high: ArrayLike
+    ridge: ArrayLike
 
 
 class Condensed(NamedTuple):

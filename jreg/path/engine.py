@@ -11,6 +11,7 @@ import numpy as np
 from jreg import checks
 from jreg.losses import Squared
 from jreg.path.blocks import BLOCK, Block, first_point, solve_block
+from jreg.path.compiled import compiled
 from jreg.path.general_model import GeneralModel
 from jreg.path.grid import check_lams, lam_grid, start_of_grid
 from jreg.path.inputs import on_device, precision, read_matrix, read_vector, read_weight
@@ -212,7 +213,7 @@ def can_walk(data: Data, penalty: Any) -> bool:
     return bool(np.all(free | ((high > 0) & (low < 0))) and np.any(~free))
 
 
-@jax.jit
+@compiled
 def _kink(penalty: Any, like: Array) -> tuple[Array, Array]:
     return penalty.kink(like)
 
@@ -250,7 +251,7 @@ def _walk(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
         yield k + 1
 
 
-@jax.jit
+@compiled
 def _finish(data: Data, theta: Array, intercept: Array, deviance: Array) -> tuple[Linear, Array]:
     """Coefficients in original units, and deviance ratios."""
     params = jax.vmap(data.problem.to_original)(Linear(theta, intercept))

@@ -17,6 +17,7 @@ from jreg.certificates import NullModel, certify
 from jreg.linalg import dot, safe_reciprocal
 from jreg.losses import means
 from jreg.path.candidates import Candidates
+from jreg.path.compiled import compiled
 from jreg.path.condense import Edges, Members, at, condense, scatter, trace
 from jreg.path.inverse import block_inverse
 from jreg.path.squares import Checked, Solved, smooth_slope
@@ -27,7 +28,7 @@ from jreg.typing import Array
 REPETITIONS = 20
 
 
-@jax.jit
+@compiled
 def solve_rows(
     known: Candidates,
     problem: CentredProblem,
@@ -95,7 +96,7 @@ def solve_rows(
     return Solved(coef, condensed, found), fits
 
 
-@jax.jit
+@compiled
 def certify_rows(
     problem: CentredProblem,
     penalty: Any,

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jreg.linalg import dot
+from jreg.path.compiled import compiled
 from jreg.typing import Array
 
 PIVOTS = 64  # pivots between two updates of the whole tableau
@@ -60,7 +61,7 @@ class _State(NamedTuple):
     out: Followed
 
 
-@jax.jit
+@compiled
 def follow(start: Knots, rows: Array, room: Array) -> Followed:
     """Values at rows 0, 1, ..., `rows`, following every knot on the way; at the row after these,
     what they were if nothing changed any more. It gives up after 8 q knots.

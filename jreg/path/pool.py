@@ -11,6 +11,7 @@ from jreg.certificates import NullModel
 from jreg.linalg import safe_reciprocal
 from jreg.path import candidates
 from jreg.path.candidates import Candidates
+from jreg.path.compiled import compiled
 from jreg.path.condense import Edges
 from jreg.path.place import Place
 from jreg.path.sizes import CAPACITIES, bucket
@@ -90,7 +91,7 @@ class Pool:
 
     def edges(self) -> Edges:
         """Kinks and frozen curvature of the candidates."""
-        return Edges(*map(self.of_rows, (self.low, self.high, self.ridge)))
+        return Edges(self.of_rows(self.low), self.of_rows(self.high), self.of_rows(self.ridge))
 
     def restricted(self) -> Any:
         """The penalty on the candidates."""
@@ -128,7 +129,7 @@ def count_slots(support: np.ndarray) -> np.int32:
     return np.int32(filled[-1] + 1 if filled.size else 0)
 
 
-@jax.jit
+@compiled
 def _describe(problem: CentredProblem, penalty: Any, null: NullModel) -> tuple[Array, ...]:
     """Norms of the columns of Z; of unit columns the correlations with y and with the null model's
     residual, and the kinks at lam 1."""
@@ -140,12 +141,12 @@ def _describe(problem: CentredProblem, penalty: Any, null: NullModel) -> tuple[A
     return norm, target, -null.gradient * per, low * per, high * per
 
 
-@partial(jax.jit, static_argnames="more")
+@partial(compiled, static_argnames="more")
 def _padded(gram: Array, more: int) -> Array:
     return jnp.pad(gram, (0, more))
 
 
-@partial(jax.jit, static_argnames="capacity")
+@partial(compiled, static_argnames="capacity")
 def _enlarge(known: Candidates, capacity: int) -> Candidates:
     rows = jnp.pad(known.rows, ((0, capacity - known.rows.shape[0]), (0, 0)))
     if known.gram.size == 0:
@@ -153,7 +154,7 @@ def _enlarge(known: Candidates, capacity: int) -> Candidates:
     return Candidates(rows, jnp.pad(known.gram, (0, capacity - known.gram.shape[0])))
 
 
-@jax.jit
+@compiled
 def _curvature(penalty: Any, lam: Array, theta: Array, unit: Array) -> Array:
     """Second derivative of the penalty in unit columns where it is positive, else 0."""
     slope = penalty.at(lam).slope

@@ -27,7 +27,8 @@ class Path:
       coef: (n_lams, n_features[, n_outputs]). intercept: (n_lams[, n_outputs]).
       gap: (n_lams,) duality gap over the null model's objective; NaN where there is no dual.
       residual: (n_lams,) largest KKT distance over the size of the null model's gradient.
-      num_steps: (n_lams,) solver steps. status: (n_lams,) `Status` as integers.
+      num_steps: (n_lams,) solver steps, or the knots that `path` followed in the block of the lam.
+      status: (n_lams,) `Status` as integers.
       n_nonzero: (n_lams,) coefficients that are not exactly 0.
       deviance_ratio: (n_lams,) 1 - deviance / deviance of intercept and offset alone.
       scale: (n_features,) what the penalty multiplies coef by; 1 without standardisation.

@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jreg.certificates import NullModel, null_model
+from jreg.path.compiled import compiled
 from jreg.path.sweep import null_deviance
 from jreg.problem import CentredProblem, LinearProblem
 from jreg.typing import Array
@@ -31,7 +31,7 @@ def setup(problem: LinearProblem, penalty: Any) -> Data:
     return data._replace(problem=dataclasses.replace(data.problem, X=problem.X))
 
 
-@jax.jit
+@compiled
 def _setup(problem: LinearProblem, penalty: Any) -> Data:
     """All but X: what a compiled program returns is a copy."""
     centred = problem.centred()

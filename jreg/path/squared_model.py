@@ -9,6 +9,7 @@ import numpy as np
 
 from jreg.linalg import safe_reciprocal
 from jreg.path import squares
+from jreg.path.compiled import compiled
 from jreg.path.condense import Members, bordered, changed_tableau
 from jreg.path.inverse import sweep_inverse
 from jreg.path.place import Place
@@ -52,7 +53,7 @@ class SquaredModel:
         wanted = pool.of_rows(pool.target)
         room = np.int32(self.rank - (place.support >= 0).sum())
         ends = np.int32(rows)
-        common = pool.known, wanted, pool.edges(), self.inverse, members, level, ends, room
+        common: Any = (pool.known, wanted, pool.edges(), self.inverse, members, level, ends, room)
         if self.linear:
             solved = squares.solve_rows(*common)
         else:
@@ -94,21 +95,21 @@ class SquaredModel:
         self.inverse = squares.fresh_inverse(pool.known, pool.edges(), support, count)
 
 
-_bordered = jax.jit(bordered)
+_bordered = compiled(bordered)
 
 
-@jax.jit
+@compiled
 def _inverse_of_changed(tableau: Array, changed: Array, count: Array) -> Array:
     return sweep_inverse(changed_tableau(tableau, changed), count)
 
 
-@jax.jit
+@compiled
 def _of_unit_columns(gram: Array, norm: Array) -> Array:
     per = safe_reciprocal(norm)
     return gram * per[:, None] * per[None, :]
 
 
-@partial(jax.jit, static_argnames="size")
+@partial(compiled, static_argnames="size")
 def _widen(condensed: Any, members: Any, size: int) -> tuple[Any, Any]:
     """More slots."""
     more = (0, size - members.support.size)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jreg.certificates import NullModel, certify_squares
 from jreg.linalg import dot, safe_reciprocal
 from jreg.path.candidates import Candidates
+from jreg.path.compiled import compiled
 from jreg.path.condense import (
     Condensed,
     Edges,
@@ -72,7 +73,7 @@ def solve_rows(
     return Solved(_finish(condensed, members, still, start, found, target), condensed, found)
 
 
-@jax.jit
+@compiled
 def _prepare(
     known: Candidates,
     target: Array,
@@ -86,7 +87,7 @@ def _prepare(
     return condensed, *knots(condensed, members, at(members, wanted), edges, level)
 
 
-@jax.jit
+@compiled
 def _finish(
     condensed: Condensed,
     members: Members,
@@ -98,7 +99,7 @@ def _finish(
     return scatter(members, expand(condensed, members, still, start, found), target.size)
 
 
-@jax.jit
+@compiled
 def solve_rows_repeatedly(
     known: Candidates,
     target: Array,
@@ -159,7 +160,7 @@ def _condense(known: Candidates, edges: Edges, inverse: Array, members: Members)
     return condense(inverse, known.gram[rows[:, None], columns[None, :]], inner, members)
 
 
-@jax.jit
+@compiled
 def certify_columns(
     problem: CentredProblem,
     penalty: Any,
@@ -180,7 +181,7 @@ def certify_columns(
     return _certify(penalty, null, index, norm, coef, lams, gradient, loss)
 
 
-@jax.jit
+@compiled
 def certify_gram(
     penalty: Any,
     null: NullModel,
@@ -225,7 +226,7 @@ def _certify(
     )
 
 
-@jax.jit
+@compiled
 def fresh_inverse(known: Candidates, edges: Edges, support: Array, count: Array) -> Array:
     """M = inv(H_AA), empty slots zero; the filled slots are the first `count`."""
     filled = support >= 0
