@@ -12,7 +12,7 @@ from jreg.path.pool import Pool
 from jreg.path.setup import Data
 from jreg.path.walk import Outcome
 
-SETTLED = 1e-5  # change of the fits at which a block's models agree with their rows
+SETTLED = 1e-3  # of the root of tol: change of the fits at which a block's models agree with them
 
 
 class GeneralModel:
@@ -25,7 +25,7 @@ class GeneralModel:
         n, p = problem.X.shape
         self.rank = min(n, p + problem.fit_intercept)
         self.exact, self.drift = tol, float("inf")
-        self.settled = max(SETTLED, 10 * float(np.finfo(problem.X.dtype).eps))
+        self.settled = max(SETTLED * tol**0.5, 10 * float(np.finfo(problem.X.dtype).eps))
         null = data.null.params
         self.first = np.append(
             np.asarray(null.coef) * np.asarray(pool.norm), np.asarray(null.intercept)

@@ -25,7 +25,7 @@ from jreg.path.sweep import weighted_deviance
 from jreg.problem import CentredProblem, Linear
 from jreg.typing import Array
 
-REPETITIONS = 20
+REPETITIONS = 60
 
 
 @compiled

@@ -111,12 +111,12 @@ def walk(model: Model, lams: np.ndarray, tol: float, accept: Accept, plain: Plai
         failures += 1
         more = violators(model, place, members, found, level, 1)
         grown = Guess(np.union1d(forced.joins, more.joins), np.union1d(forced.drops, more.drops))
-        stuck = sum(map(len, grown)) == sum(map(len, forced)) and not accepted
+        stuck = ends.size == 1 and sum(map(len, grown)) == sum(map(len, forced)) and not accepted
         forced = grown
         sound = np.isfinite(found.error[: ends.size]).all()
         if failures == GIVE_UP // 2 and sound:
             place = anew(model, place)
-        elif (stuck or failures >= GIVE_UP or not sound) and k < lams.size:
+        elif (stuck or failures >= GIVE_UP) and k < lams.size:
             coef, correlation = plain(k)
             place = arrive(model, lams[k], coef, correlation)
             forced, size, failures, k = Guess.nothing(), 1, 0, k + 1
