@@ -56,7 +56,7 @@ def add_penalty_gradient(penalty: Any) -> optax.GradientTransformation:
         shown = jax.tree.map(shortest, g, slope, penalty.support(w), penalty.kkt_distance(w, g))
         return tree.cast_like(shown, grads), state
 
-    return optax.GradientTransformation(optax.init_empty_state, update)
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def add_sign(lam: Scalar) -> optax.GradientTransformation:
@@ -84,7 +84,7 @@ def add_sign(lam: Scalar) -> optax.GradientTransformation:
         )
         return added, state
 
-    return optax.GradientTransformation(optax.init_empty_state, update)
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def _has_rule(penalty: Any) -> bool:
