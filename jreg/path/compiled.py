@@ -1,8 +1,8 @@
 """`compiled`: `jax.jit` for the programs of a path, with the compiler's quicker emitter on CPUs.
 
 XLA's older emitter of fused loops compiles these programs a quarter faster than the one that is the
-default now, and they run no slower. The option is asked for once; a version of XLA that does not
-know it goes without.
+default now; how fast they run differs by less than the noise. The option is asked for once; a
+version of XLA that does not know it goes without.
 """
 
 import functools
