@@ -26,8 +26,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jreg import tree
+from jreg.linalg import solve_psd
 from jreg.penalties import has_prox
-from jreg.penalties.iterated import Iterated, solve_psd
+from jreg.penalties.iterated import Iterated
 from jreg.problem import CentredProblem, Linear, LinearProblem, OnCoef
 from jreg.typing import Array, PyTree, has
 

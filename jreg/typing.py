@@ -22,6 +22,7 @@ class Penalty(Protocol):
     Optional pieces, None where a member has none (test with `has`): `conjugate(u)`; `polar(u)`, the
     smallest c with `conjugate(u / c) = 0`; `entry(grad)`, for each entry the multiple of the
     strength at which it may leave 0; `restrict(index)`, the penalty on some entries of one array;
+    `kink(w)`, the ends of the subdifferential at 0, and `slope(w)`, the derivative elsewhere;
     for sums over groups of rows `blocks(shape)`, the rows of each group of parameters of that shape
     (None if there are none), and `block(g)`, the penalty of one group.
     """

@@ -6,8 +6,12 @@ with one of the reasons of `Exempt`; the tests check that the reason is true.
 """
 
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,6 +26,14 @@ DTYPES = ("float32", "float64")
 def precision(dtype):
     """The context in which JAX computes in `dtype`."""
     return jax.enable_x64(dtype == "float64")
+
+
+def on_eight_devices(script):
+    """Run a script of this folder in a process whose CPU pretends to be eight devices."""
+    flags = "--xla_force_host_platform_device_count=8"
+    env = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, Path(__file__).parent / script]
+    return subprocess.run(command, env=env, capture_output=True, text=True)
 
 
 def rows(table, law=None):

@@ -1,15 +1,11 @@
 """Networks: groups, low rank, what is left after training; flax and equinox."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cases import on_eight_devices
 
 import jreg
 from jreg import transforms as tr
@@ -235,8 +231,5 @@ def test_equinox():
 @pytest.mark.slow
 def test_sharded_parameters():
     """8 devices that the CPU pretends to have, in a process of its own."""
-    script = Path(__file__).parent / "sharded_transforms.py"
-    flags = "--xla_force_host_platform_device_count=8"
-    env = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    found = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True)
+    found = on_eight_devices("sharded_transforms.py")
     assert found.returncode == 0, found.stderr

@@ -88,7 +88,7 @@ def summary(results: list[dict]) -> list[str]:
                 duration(warm(best)) if best else "",
                 figure(level.ratio()),
                 figure(level.over_floor(), ".1f"),
-                duration(jreg["cold"]) if jreg else "",
+                duration(jreg["cold"]) if jreg and jreg["cold"] is not None else "",
                 memory(jreg) if jreg else "",
                 said.get("programs", ""),
                 "" if said.get("passes") is None else said["passes"],

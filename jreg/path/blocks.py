@@ -145,8 +145,9 @@ def _certify_block(
 
     def one(lam: Array, params: Linear) -> tuple[Certificate, Array, Array]:
         strong = penalty.at(lam)
-        found = certify(data.problem, strong, params, data.null)
-        deviance = weighted_deviance(data.problem, data.problem.image(params))
+        eta = data.problem.image(params)
+        found = certify(data.problem, strong, params, data.null, eta)
+        deviance = weighted_deviance(data.problem, eta)
         return found, deviance, strong.entry(found.gradient)
 
     return jax.vmap(one)(lams, params)

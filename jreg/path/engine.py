@@ -192,7 +192,7 @@ class _Rows(NamedTuple):
 
 def _fill(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
     """Solve every lambda, writing into `rows`; yields how many are done."""
-    if can_walk(data, penalty):
+    if can_walk(data):
         yield from _walk(rows, data, penalty, tol)
         return
     point, k = first_point(data), 0
@@ -204,18 +204,13 @@ def _fill(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
         yield k
 
 
-def can_walk(data: Data, penalty: Any) -> bool:
+def can_walk(data: Data) -> bool:
     """Whether the penalty has a kink at 0 and slopes elsewhere."""
-    if not has(penalty, "kink"):
+    if data.kink is None:
         return False
-    low, high = map(np.asarray, _kink(penalty, data.null.gradient))
+    low, high = map(np.asarray, data.kink)
     free = (low == 0) & (high == 0)
     return bool(np.all(free | ((high > 0) & (low < 0))) and np.any(~free))
-
-
-@compiled
-def _kink(penalty: Any, like: Array) -> tuple[Array, Array]:
-    return penalty.kink(like)
 
 
 def _walk(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
@@ -240,9 +235,8 @@ def _walk(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
             point = point._replace(params=Linear(rows.theta[k - 1], rows.intercept[k - 1]))
         block = solve_block(data, penalty, rows.lams[k : k + 1], point, tol)
         rows.write(k, block)
-        coef = block.params.coef[0] * np.asarray(pool.norm)
-        both = np.append(coef, block.params.intercept[0]), np.append(-block.gradient[0] * unit, 0)
-        return both
+        params = Linear(block.params.coef[0], block.params.intercept[0])
+        return pool.coefficients(params), pool.correlations(block.gradient[0])
 
     done = int(np.sum(rows.lams > 0))
     yield from walk(model, rows.lams[:done], tol, accept, plain)

@@ -21,15 +21,11 @@ class GeneralModel:
     def __init__(self, data: Data, penalty: Any, tol: float) -> None:
         problem = data.problem
         self.data, self.penalty = data, penalty
-        self.pool = pool = Pool(problem, penalty, data.null)
+        self.pool = pool = Pool(data, penalty)
         n, p = problem.X.shape
         self.rank = min(n, p + problem.fit_intercept)
         self.exact, self.drift = tol, float("inf")
         self.settled = max(SETTLED * tol**0.5, 10 * float(np.finfo(problem.X.dtype).eps))
-        null = data.null.params
-        self.first = np.append(
-            np.asarray(null.coef) * np.asarray(pool.norm), np.asarray(null.intercept)
-        )
         if problem.fit_intercept:
             pool.low[-1] = pool.high[-1] = 0
         pool.open(products=False)
@@ -62,5 +58,5 @@ class GeneralModel:
     def update(self, changed: np.ndarray, slots: np.ndarray, size: int) -> None:
         """Nothing to do."""
 
-    def restart(self, support: np.ndarray, lam: float) -> None:
+    def restart(self, support: np.ndarray) -> None:
         """Nothing to do."""

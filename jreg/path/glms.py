@@ -19,7 +19,7 @@ from jreg.losses import means
 from jreg.path.candidates import Candidates
 from jreg.path.compiled import compiled
 from jreg.path.condense import Edges, Members, at, condense, scatter, trace
-from jreg.path.inverse import block_inverse
+from jreg.path.inverse import support_inverse
 from jreg.path.squares import Checked, Solved, smooth_slope
 from jreg.path.sweep import weighted_deviance
 from jreg.problem import CentredProblem, Linear
@@ -60,11 +60,8 @@ def solve_rows(
     root = jnp.sqrt(frozen)[None, :]
     XAw, XQw = XA * root, XQ * root
     H = dot(XAw, XAw.T) + jnp.diag(edges.ridge[support])
-    both = filled[:, None] & filled[None, :]
-    count = jnp.max(jnp.where(filled, jnp.arange(support.size) + 1, 0))
-    inverse = block_inverse(jnp.where(both, H, jnp.eye(support.size, dtype=H.dtype)), count)
     inner = dot(XQw, XQw.T) + jnp.diag(edges.ridge[quick])
-    condensed = condense(jnp.where(both, inverse, 0), dot(XAw, XQw.T), inner, members)
+    condensed = condense(support_inverse(H, filled), dot(XAw, XQw.T), inner, members)
     size = jnp.sum(frozen)
 
     def once(coef: Array, fits: Array) -> tuple[Array, Array, Any]:

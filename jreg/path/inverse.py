@@ -40,6 +40,14 @@ def sweep_inverse(T: Array, count: Array | int | None = None) -> Array:
     return jnp.where(read[:, None] & read[None, :], inverse, jnp.eye(r, dtype=T.dtype))
 
 
+def support_inverse(H: Array, filled: Array) -> Array:
+    """The inverse of a positive definite (m, m) matrix on its filled slots, 0 in the others."""
+    both = filled[:, None] & filled[None, :]
+    count = jnp.max(jnp.where(filled, jnp.arange(filled.size) + 1, 0))
+    inverse = block_inverse(jnp.where(both, H, jnp.eye(filled.size, dtype=H.dtype)), count)
+    return jnp.where(both, inverse, 0)
+
+
 def block_inverse(H: Array, count: Array | int | None = None) -> Array:
     """The inverse of a symmetric positive definite (m, m) matrix, `BLOCK` rows at a time.
 

@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jreg.certificates import NullModel
 from jreg.linalg import safe_reciprocal
 from jreg.path import candidates
 from jreg.path.candidates import Candidates
 from jreg.path.compiled import compiled
 from jreg.path.condense import Edges
 from jreg.path.place import Place
+from jreg.path.setup import Data
 from jreg.path.sizes import CAPACITIES, bucket
-from jreg.problem import CentredProblem
-from jreg.typing import Array
+from jreg.problem import Linear
+from jreg.typing import Array, ArrayLike
 
 ADDED = 64  # columns added at a time
 
@@ -29,21 +29,30 @@ class Pool:
     rows. position: (p + 1,) rows of the features, -1 for none. known: their columns and products.
     """
 
-    def __init__(self, problem: CentredProblem, penalty: Any, null: NullModel) -> None:
-        self.problem, self.penalty = problem, penalty
-        self.norm, target, correlation, low, high = _describe(problem, penalty, null)
-        self.n_features = p = problem.mean.size
+    def __init__(self, data: Data, penalty: Any) -> None:
+        self.problem, self.penalty = data.problem, penalty
+        self.norm, target, low, high = _describe(data)
+        self.n_features = p = data.problem.mean.size
         norm = np.asarray(self.norm)
         self.unit = np.append(np.divide(1, norm, out=np.zeros_like(norm), where=norm > 0), 1)
         self.unit = self.unit.astype(norm.dtype)
         self.target = np.append(np.asarray(target), 0)
-        self.correlation = np.append(np.asarray(correlation), 0)  # in the null model
         self.low, self.high = np.append(low, -np.inf), np.append(high, np.inf)
         self.may_enter = (self.unit > 0) & np.isfinite(self.high) & (self.high > 0)
         self.ridge = np.zeros_like(self.unit)
         self.index, self.position = np.arange(0), np.full(p + 1, -1)
         self.known = Candidates(_nothing(0, 0, norm.dtype), _nothing(0, 0, norm.dtype))
         self.capacity = 0
+        self.first = self.coefficients(data.null.params)  # of the null model
+        self.correlation = self.correlations(data.null.gradient)
+
+    def coefficients(self, params: Linear) -> np.ndarray:
+        """(p + 1,) of unit columns, the intercept last."""
+        return np.append(np.asarray(params.coef) * np.asarray(self.norm), params.intercept)
+
+    def correlations(self, gradient: ArrayLike) -> np.ndarray:
+        """(p + 1,) of unit columns with the residual, 0 for the intercept."""
+        return np.append(-np.asarray(gradient) * self.unit[:-1], self.unit.dtype.type(0))
 
     def take_all(self, gram: Array) -> None:
         """Every feature is a candidate, known by its products alone."""
@@ -123,22 +132,17 @@ def _nothing(rows: int, columns: int, dtype: Any) -> Array:
     return jax.device_put(np.zeros((rows, columns), dtype))
 
 
-def count_slots(support: np.ndarray) -> np.int32:
-    """Slots up to the last filled one."""
-    filled = np.nonzero(support >= 0)[0]
-    return np.int32(filled[-1] + 1 if filled.size else 0)
-
-
 @compiled
-def _describe(problem: CentredProblem, penalty: Any, null: NullModel) -> tuple[Array, ...]:
-    """Norms of the columns of Z; of unit columns the correlations with y and with the null model's
-    residual, and the kinks at lam 1."""
+def _describe(data: Data) -> tuple[Array, ...]:
+    """Norms of the columns of Z; of unit columns the correlations with y and the kinks at lam 1."""
+    problem, kink = data.problem, data.kink
+    assert kink is not None  # or there is nothing to walk
+    low, high = kink
     bound = 1.0 if problem.loss.smoothness is None else problem.loss.smoothness
-    norm = jnp.sqrt(null.curvature / bound)
+    norm = jnp.sqrt(data.null.curvature / bound)
     per = safe_reciprocal(norm)
-    low, high = penalty.kink(jnp.zeros_like(norm))
     target = problem.transposed_times(problem.weight * problem.y) * per
-    return norm, target, -null.gradient * per, low * per, high * per
+    return norm, target, low * per, high * per
 
 
 @partial(compiled, static_argnames="more")

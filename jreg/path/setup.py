@@ -9,7 +9,7 @@ from jreg.certificates import NullModel, null_model
 from jreg.path.compiled import compiled
 from jreg.path.sweep import null_deviance
 from jreg.problem import CentredProblem, LinearProblem
-from jreg.typing import Array
+from jreg.typing import Array, has
 
 LARGEST_MODEL = 4096  # features up to which a p x p matrix is formed
 
@@ -23,6 +23,7 @@ class Data(NamedTuple):
     lam_max: Array
     largest_ridge: Array  # strength at which a ridge penalty leaves next to nothing
     entry: Array  # per feature: the lam at which it enters, seen from the null model
+    kink: tuple[Array, Array] | None  # (low, high) at lam 1; None where the penalty does not say
 
 
 def setup(problem: LinearProblem, penalty: Any) -> Data:
@@ -45,4 +46,5 @@ def _setup(problem: LinearProblem, penalty: Any) -> Data:
     largest_ridge = 1e3 * jnp.max(norms * jnp.abs(null.gradient)) / null.dual_scale
     deviance = null_deviance(centred)
     centred = dataclasses.replace(centred, X=None)  # type: ignore[arg-type]
-    return Data(centred, null, deviance, jnp.max(entry), largest_ridge, entry)
+    kink = penalty.kink(null.gradient) if has(penalty, "kink") else None
+    return Data(centred, null, deviance, jnp.max(entry), largest_ridge, entry, kink)

@@ -13,7 +13,7 @@ from jreg.path.compiled import compiled
 from jreg.path.condense import Members, bordered, changed_tableau
 from jreg.path.inverse import sweep_inverse
 from jreg.path.place import Place
-from jreg.path.pool import Pool, count_slots
+from jreg.path.pool import Pool
 from jreg.path.setup import Data
 from jreg.path.sizes import CHANGED, bucket
 from jreg.path.walk import Outcome
@@ -26,7 +26,7 @@ class SquaredModel:
     def __init__(self, data: Data, penalty: Any, tol: float) -> None:
         problem = data.problem
         self.data, self.penalty = data, penalty
-        self.pool = pool = Pool(problem, penalty, data.null)
+        self.pool = pool = Pool(data, penalty)
         n, p = problem.X.shape
         eps = float(np.finfo(problem.X.dtype).eps)
         self.square = float(np.sum(np.asarray(problem.weight) * np.asarray(problem.y) ** 2))
@@ -36,7 +36,6 @@ class SquaredModel:
         settled = max(1e-3 * tol**0.5 if penalty.convex else 0.1 * tol, 10 * eps)
         self.settled = settled * self.square**0.5
         self.drift = float(np.sqrt(eps))
-        self.first = np.append(np.asarray(data.null.params.coef) * np.asarray(pool.norm), 0)
         if problem.gram is not None:
             pool.take_all(_of_unit_columns(problem.gram, pool.norm))
         else:
@@ -49,7 +48,7 @@ class SquaredModel:
         """Solve on a guess, certify on everything."""
         pool, data = self.pool, self.data
         if not self.linear and pool.freeze(place, level[(rows + 1) // 2]):
-            self.restart(place.support, place.lam)
+            self.restart(place.support)
         wanted = pool.of_rows(pool.target)
         room = np.int32(self.rank - (place.support >= 0).sum())
         ends = np.int32(rows)
@@ -87,12 +86,9 @@ class SquaredModel:
         inner = _inverse_of_changed(self.condensed.tableau, changed, count)
         self.inverse = _bordered(self.condensed, self.members, changed, slots, inner)
 
-    def restart(self, support: np.ndarray, lam: float) -> None:
+    def restart(self, support: np.ndarray) -> None:
         """The inverse from afresh."""
-        del lam
-        pool = self.pool
-        count = count_slots(support)
-        self.inverse = squares.fresh_inverse(pool.known, pool.edges(), support, count)
+        self.inverse = squares.fresh_inverse(self.pool.known, self.pool.edges(), support)
 
 
 _bordered = compiled(bordered)

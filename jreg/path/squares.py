@@ -27,7 +27,7 @@ from jreg.path.condense import (
     trace,
 )
 from jreg.path.homotopy import Followed, Knots, follow
-from jreg.path.inverse import block_inverse
+from jreg.path.inverse import support_inverse
 from jreg.problem import CentredProblem
 from jreg.typing import Array
 
@@ -227,11 +227,8 @@ def _certify(
 
 
 @compiled
-def fresh_inverse(known: Candidates, edges: Edges, support: Array, count: Array) -> Array:
-    """M = inv(H_AA), empty slots zero; the filled slots are the first `count`."""
-    filled = support >= 0
+def fresh_inverse(known: Candidates, edges: Edges, support: Array) -> Array:
+    """M = inv(H_AA), empty slots zero."""
     at = jnp.maximum(support, 0)
     H = known.gram[at[:, None], at[None, :]] + jnp.diag(edges.ridge[at])
-    both = filled[:, None] & filled[None, :]
-    inverse = block_inverse(jnp.where(both, H, jnp.eye(at.size, dtype=H.dtype)), count)
-    return jnp.where(both, inverse, 0)
+    return support_inverse(H, support >= 0)

@@ -52,7 +52,6 @@ class Model(Protocol):
     """What is walked."""
 
     pool: Pool
-    first: np.ndarray  # (p + 1,) coefficients of the null model, of unit columns
     rank: int  # the largest support that can be independent
     exact: float  # error up to which a row counts as exact
     drift: float  # error of held correlations, relative, from which the inverse is computed again
@@ -63,7 +62,7 @@ class Model(Protocol):
     def update(self, changed: np.ndarray, slots: np.ndarray, size: int) -> None:
         """Make ready for the support after members `changed` of Q, in `slots`, changed state."""
 
-    def restart(self, support: np.ndarray, lam: float) -> None:
+    def restart(self, support: np.ndarray) -> None:
         """Make ready for any support."""
 
 
@@ -105,17 +104,17 @@ def walk(model: Model, lams: np.ndarray, tol: float, accept: Accept, plain: Plai
             yield k
         size = min(ROWS, 2 * size) if exact == ends.size else max(1, accepted)
         if exact:
-            failures, forced = 0, violators(model, place, members, found, level, exact + 1)
+            failures, forced = 0, violators(model, place, found, level, exact + 1)
             place = advance(model, place, members, found, level, exact, ends.size)
             continue
         failures += 1
-        more = violators(model, place, members, found, level, 1)
+        more = violators(model, place, found, level, 1)
         grown = Guess(np.union1d(forced.joins, more.joins), np.union1d(forced.drops, more.drops))
         stuck = ends.size == 1 and sum(map(len, grown)) == sum(map(len, forced)) and not accepted
         forced = grown
         sound = np.isfinite(found.error[: ends.size]).all()
         if failures == GIVE_UP // 2 and sound:
-            place = anew(model, place)
+            model.restart(place.support)
         elif (stuck or failures >= GIVE_UP) and k < lams.size:
             coef, correlation = plain(k)
             place = arrive(model, lams[k], coef, correlation)
@@ -126,10 +125,8 @@ def walk(model: Model, lams: np.ndarray, tol: float, accept: Accept, plain: Plai
 def start(model: Model) -> Place:
     """The null model: all zero, but for the features without a penalty."""
     pool = model.pool
-    with np.errstate(divide="ignore", invalid="ignore"):
-        entry = np.maximum(pool.correlation / pool.high, pool.correlation / pool.low)
-    lam = np.max(entry, where=pool.may_enter, initial=0)
-    return arrive(model, float(lam), model.first, pool.correlation)
+    lam = closeness(model, pool.correlation, 1.0).max(initial=0)
+    return arrive(model, float(lam), pool.first, pool.correlation)
 
 
 def choose(model: Model, place: Place, lam: float, forced: Guess) -> Guess:
@@ -184,9 +181,7 @@ def judge(
     return accepted, _leading((error <= model.exact) & kept)
 
 
-def violators(
-    model: Model, place: Place, members: Members, found: Outcome, level: np.ndarray, row: int
-) -> Guess:
+def violators(model: Model, place: Place, found: Outcome, level: np.ndarray, row: int) -> Guess:
     """Who broke the optimality conditions at a row: features outside, slots with a wrong sign."""
     if row >= level.size:
         return Guess.nothing()
@@ -245,20 +240,7 @@ def advance(
     off = np.abs(correlation[model.pool.index[support[held]]] - place.lam * edge[held])
     size = place.lam * np.abs(edge).max()
     if size > 0 and off.max() > model.drift * size:
-        return anew(model, place)
-    return place
-
-
-def anew(model: Model, place: Place) -> Place:
-    """The same place with the inverse computed from afresh, in order of slots."""
-    filled = np.argsort(place.support < 0, kind="stable")
-    place = place._replace(
-        support=place.support[filled],
-        edge=place.edge[filled],
-        coef=place.coef[filled],
-        coef_rate=place.coef_rate[filled],
-    )
-    model.restart(place.support, place.lam)
+        model.restart(support)
     return place
 
 
@@ -271,11 +253,9 @@ def arrive(model: Model, lam: float, coef: np.ndarray, correlation: np.ndarray) 
     size = bucket(features.size, SUPPORTS)
     support = _padded(model.pool.position[features].astype(np.int32), size, -1)
     sign = coef[features]
-    edge = np.where(
-        sign > 0, model.pool.high[features], np.where(sign < 0, model.pool.low[features], 0)
-    )
+    edge = np.where(sign > 0, high[features], np.where(sign < 0, low[features], 0))
     zeros = np.zeros(size, coef.dtype)
-    model.restart(support, lam)
+    model.restart(support)
     return Place(
         lam=lam,
         support=support,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jreg import checks, tree
+from jreg import tree
 from jreg.transforms import doors, rounding
 from jreg.typing import Array, PyTree, Scalar
 
@@ -56,8 +56,7 @@ def proximal_adam(
     Array([1., 0.], dtype=float32)
     """
     doors.penalty(penalty)
-    if not callable(learning_rate):
-        checks.concrete_number("learning_rate", learning_rate, low=0)
+    schedule = doors.schedule("learning_rate", learning_rate)
     moments = optax.scale_by_adam(b1, b2, eps)
 
     def init(params: PyTree) -> ProximalAdamState:
@@ -72,7 +71,7 @@ def proximal_adam(
         doors.update("proximal_adam", params, {})
         w = rounding.restore(params, state.residue)
         _, adam = moments.update(tree.cast_like(grads, w), state.adam, w)
-        rate = learning_rate(state.num_steps) if callable(learning_rate) else learning_rate
+        rate = schedule(state.num_steps)
         k = adam.count.astype(rounding.common_dtype(params))
 
         def step_size(v: Array) -> Array:

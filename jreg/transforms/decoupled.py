@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jreg import checks, tree
+from jreg import tree
 from jreg.transforms import doors, rounding
 from jreg.typing import Array, PyTree
 
@@ -52,8 +52,7 @@ def decoupled(
     """
     inner = doors.inner(inner)
     doors.penalty(penalty)
-    if not callable(learning_rate):
-        checks.concrete_number("learning_rate", learning_rate, low=0)
+    schedule = doors.schedule("learning_rate", learning_rate)
 
     def init(params: PyTree) -> DecoupledState:
         wide = rounding.wide(params)
@@ -67,7 +66,7 @@ def decoupled(
         w = rounding.restore(params, state.residue)
         g = tree.cast_like(grads, w)
         u, inner_state = inner.update(g, state.inner_state, w, **extra)
-        rate = learning_rate(state.num_steps) if callable(learning_rate) else learning_rate
+        rate = schedule(state.num_steps)
         rate = jnp.asarray(rate, rounding.common_dtype(params))
         moved = jax.tree.map(jnp.add, w, tree.cast_like(u, w))
         target = doors.penalty(penalty, state.num_steps).prox(moved, rate)

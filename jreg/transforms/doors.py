@@ -1,10 +1,12 @@
 """What the transforms refuse, and why."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import optax
 
+from jreg import checks
 from jreg.penalties import has_prox
 from jreg.typing import PyTree, Scalar
 
@@ -56,6 +58,14 @@ def penalty(given: Any, count: Scalar = 0) -> Any:
             "rule (see jreg.penalties.add)."
         )
     return given
+
+
+def schedule(name: str, given: Any) -> Callable[[Scalar], Any]:
+    """A schedule as it is, a number as a constant one. ValueError for a number below 0."""
+    if callable(given):
+        return given
+    checks.concrete_number(name, given, low=0)
+    return lambda count: given
 
 
 def state(inner_state: PyTree) -> None:
