@@ -174,7 +174,11 @@ def goals(results: list[dict]) -> list[str]:
     loose = [level for level in every_level if level.word == "suboptimality"]
     reached = [level for level in every_level if level.jreg]
     names = [level.result["problem"] for level in reached]
-    colds = [(level.jreg["cold"], name) for level, name in zip(reached, names, strict=True)]
+    colds = [
+        (level.jreg["cold"], name)
+        for level, name in zip(reached, names, strict=True)
+        if level.jreg["cold"] is not None
+    ]
     passes = [
         (level.jreg["says"]["passes"], name)
         for level, name in zip(reached, names, strict=True)

@@ -28,7 +28,7 @@ class Contender:
     def round(self) -> None:
         start = time.perf_counter()
         for _ in range(self.repeats):
-            self.call()
+            jax.block_until_ready(self.call())
         self.rounds.append((time.perf_counter() - start) / self.repeats)
 
     def warm(self) -> float:
@@ -40,7 +40,7 @@ def jitted(f: Callable, v: np.ndarray, parameters: tuple, batch: bool) -> Callab
         f = jax.vmap(f, in_axes=(0, *[None] * len(parameters)))
     run = jax.jit(lambda *args: f(*args))  # a new function: nothing is cached
     args = jax.block_until_ready(jax.tree.map(jnp.asarray, (v, *parameters)))
-    return lambda: run(*args).block_until_ready()
+    return lambda: run(*args)
 
 
 def on_host(f: Callable, v: np.ndarray, parameters: tuple, loop: bool) -> Callable[[], Any]:
