@@ -101,12 +101,19 @@ def total(f: Callable[..., Array], *trees: PyTree) -> Array:
 
 
 def largest(tree: PyTree) -> Array:
-    """The largest absolute value over all leaves (0 for an empty tree); NaN if one is NaN."""
-    leaves = [jnp.max(jnp.abs(leaf), initial=0.0) for leaf in jax.tree.leaves(tree)]
+    """The largest absolute value over all leaves (0 for an empty tree); NaN if one is NaN.
+
+    NaN is asked for by itself: a maximum over 2 axes leaves it out on CPUs (XLA of JAX 0.10.2).
+    """
+    leaves = [_largest(leaf) for leaf in jax.tree.leaves(tree)]
     result = jnp.zeros(())
     for leaf in leaves:
         result = jnp.maximum(result.astype(leaf.dtype), leaf)
     return result
+
+
+def _largest(a: Array) -> Array:
+    return jnp.where(jnp.any(jnp.isnan(a)), jnp.nan, jnp.max(jnp.abs(a), initial=0.0))
 
 
 def add_scaled(a: PyTree, c: Any, b: PyTree) -> PyTree:

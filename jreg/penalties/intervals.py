@@ -16,6 +16,13 @@ from jreg.typing import Array, PyTree
 Interval = tuple[PyTree, PyTree]
 
 
+def has_interval(penalty: Any) -> bool:
+    """Whether `interval` has a rule for a penalty."""
+    while isinstance(penalty, Scaled | Fixed | Translated | Tilted):
+        penalty = penalty.penalty
+    return isinstance(penalty, Separable | Box)
+
+
 @singledispatch
 def interval(penalty: Any, w: PyTree) -> Interval | None:
     """(low, high) like w with the subdifferential at w; (inf, inf) or (-inf, -inf) where that is

@@ -1,6 +1,7 @@
 """The sum of penalties: always there, with a prox where a proved rule gives one."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import reduce
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,11 +12,11 @@ from jreg import tree
 from jreg.penalties import strength
 from jreg.penalties.addable import Addable, has_prox, is_smooth
 from jreg.penalties.box import Box
-from jreg.penalties.intervals import Interval, distance, interval, total
+from jreg.penalties.intervals import Interval, distance, has_interval, interval, total
 from jreg.penalties.ridge import Huber, Ridge
 from jreg.penalties.sum_rules import base, chain, conflict
 from jreg.penalties.wrapper import clean, fixed_point_residual, like
-from jreg.typing import Array, PyTree, Scalar
+from jreg.typing import Array, PyTree, Scalar, has
 
 
 class Plan(NamedTuple):
@@ -38,8 +39,6 @@ class Sum(Addable):
     ranges: ClassVar[dict[str, tuple[float, float]]] = {}
     conjugate: ClassVar[None] = None
     polar: ClassVar[None] = None
-    entry: ClassVar[None] = None
-    restrict: ClassVar[None] = None
 
     @property
     def convex(self) -> bool:
@@ -65,6 +64,20 @@ class Sum(Addable):
     def compares(self) -> bool:
         """Any term does."""
         return any(f.compares for f in self.terms)
+
+    @property
+    def entry(self) -> Callable[[Array], Array] | None:
+        """Per entry of a gradient at 0 the smallest c at which `at(c)` keeps it 0; None unless all
+        terms are convex and act on single entries."""
+        known = self.convex and all(has_interval(f) for f in self.terms)
+        return self._entry if known else None
+
+    @property
+    def restrict(self) -> Callable[[Any], "Sum"] | None:
+        """The sum on some entries of one array; None unless every term has it."""
+        if not all(has(f, "restrict") for f in self.terms):
+            return None
+        return lambda index: Sum(tuple(f.restrict(index) for f in self.terms))
 
     @property
     def has_prox(self) -> bool:
@@ -131,15 +144,18 @@ class Sum(Addable):
 
         For terms of single entries, or one term with ridge and Huber; otherwise TypeError.
         """
+        if self.entry is not None:
+            return tree.largest(self.entry(grad_at_zero))
+        others = [f for f in self.terms if not isinstance(base(f)[0], Ridge | Huber)]
+        if len(others) == 1:
+            return others[0].lam_max(grad_at_zero)
+        names = " and ".join(type(f).__name__ for f in others)
+        raise TypeError(f"no rule for lam_max of the sum of {names}; give the strengths")
+
+    def _entry(self, grad_at_zero: PyTree) -> PyTree:
         grad = tree.floating(grad_at_zero)
         zero = jax.tree.map(jnp.zeros_like, grad)
-        constant, whole = self.at(0.0)._interval(zero), self._interval(zero)
-        if constant is None or whole is None:
-            others = [f for f in self.terms if not isinstance(base(f)[0], Ridge | Huber)]
-            if len(others) == 1:
-                return others[0].lam_max(grad)
-            names = " and ".join(type(f).__name__ for f in others)
-            raise TypeError(f"no rule for lam_max of the sum of {names}; give the strengths")
+        constant, whole = self.at(0.0)._total(zero), self._total(zero)
 
         def needed(g: Array, a0: Array, b0: Array, a: Array, b: Array) -> Array:
             """c with `a0 + c (a - a0) <= -g <= b0 + c (b - b0)`."""
@@ -152,9 +168,9 @@ class Sum(Addable):
 
         found = jax.tree.map(needed, grad, *constant, *whole)
         free = self.unpenalized(grad)
-        if free is not None:
-            found = jax.tree.map(lambda c, free: jnp.where(free, 0, c), found, free)
-        return tree.largest(found)
+        if free is None:
+            return found
+        return jax.tree.map(lambda c, free: jnp.where(free, 0, c), found, free)
 
     def unpenalized(self, w: PyTree) -> PyTree | None:
         """Where every term leaves an entry free; None if one of them has none such."""
@@ -170,10 +186,10 @@ class Sum(Addable):
         )
 
     def _interval(self, w: PyTree) -> Interval | None:
-        found = [interval(f, w) for f in self.terms]
-        if not self.convex or any(f is None for f in found):
-            return None
-        return total(found)  # type: ignore[arg-type]
+        return None if self.entry is None else self._total(w)
+
+    def _total(self, w: PyTree) -> Interval:
+        return total([interval(f, w) for f in self.terms])  # type: ignore[misc]
 
     def _plan(self) -> Plan | None:
         ridges, rest = _split(self.terms, Ridge)
