@@ -102,8 +102,9 @@ def refuse_sparse(name: str, value: Any) -> None:
     """Raise TypeError for a SciPy or JAX sparse matrix."""
     if hasattr(value, "todense") and not isinstance(value, np.ndarray):
         raise TypeError(
-            f"{name} is a sparse {type(value).__name__}, which is not supported yet; "
-            f"use {name}.toarray() or {name}.todense() if it fits in memory"
+            f"{name} is a sparse {type(value).__name__}; only the X of path and of LinearProblem "
+            "may be sparse, as a matrix or array of SciPy. "
+            f"Use {name}.toarray() or {name}.todense() if it fits in memory."
         )
 
 

@@ -24,11 +24,6 @@ def dot(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
-def column_mean(X: Array, weight: Array) -> Array:
-    """Weighted mean of each column; X (n, p), weight (n,) with sum 1, result (p,)."""
-    return dot(weight, X)
-
-
 def column_scale(X: Array, weight: Array, mean: Array) -> Array:
     """Weighted 1/n standard deviation of each column, exactly 0 where the column is constant.
 
@@ -36,9 +31,13 @@ def column_scale(X: Array, weight: Array, mean: Array) -> Array:
     is taken around the mean in a second pass (no cancellation); one within rounding of the
     column's largest entry counts as 0.
     """
-    variance, largest = column_moments(X, weight, mean)
+    return deviation(*column_moments(X, weight, mean))
+
+
+def deviation(variance: Array, largest: Array) -> Array:
+    """The root of a variance, 0 where that is within rounding of a column's largest entry."""
     # half an ulp of the mean per row is what rounding alone can leave behind
-    rounding = 4 * jnp.finfo(X.dtype).eps * largest
+    rounding = 4 * jnp.finfo(largest.dtype).eps * largest
     scale = jnp.sqrt(variance)
     return jnp.where(scale <= rounding, 0, scale)
 

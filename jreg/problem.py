@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jreg import checks, linalg, tree
+from jreg import checks, design, linalg, tree
+from jreg.design import Design
 from jreg.linalg import dot
 from jreg.losses import Squared, means
 from jreg.losses.means import like_rows
@@ -126,7 +127,9 @@ class LinearProblem:
     """Data and a loss: `sum_i s_i loss(eta_i, y_i) / sum_i s_i`, eta = X coef + intercept + offset.
 
     Args:
-      X: (n_samples, n_features) array.
+      X: (n_samples, n_features) array, or a SciPy sparse matrix or array, which `checked` turns
+        into a `Sparse`. It is never made dense, so solvers that read columns refuse it
+        (`CoordinateDescent`; `Newton` and `ProxNewton` without a Gram matrix for several outputs).
       y: (n_samples,) response in the domain of the loss; (n_samples, n_outputs) for several
         responses under `Squared`, (n_samples, 2 or 3) for `Cox`.
       loss: a member of `jreg.losses`.
@@ -149,8 +152,7 @@ class LinearProblem:
 
     def checked(self) -> "LinearProblem":
         """The problem with arrays of one floating dtype, or an error that says what is wrong."""
-        X = checks.floating("X", self.X)
-        checks.matrix("X", X)
+        X = design.checked("X", self.X)
         if isinstance(self.loss, type) or not isinstance(self.loss, Loss | MeanLoss):
             raise TypeError(f"loss must be a member of jreg.losses; got {self.loss!r}")
         n_samples = X.shape[0]
@@ -203,14 +205,14 @@ class LinearProblem:
 
     def centred(self) -> "CentredProblem":
         """The form that solvers work on; call it on a `checked` problem."""
-        X: Array = self.X
+        X: Design = self.X
         offset: Array = self.offset
         weight = jnp.where(self.sample_weight >= 0, self.sample_weight, jnp.nan)
         weight = weight / jnp.sum(weight)
-        mean, scale = jnp.zeros_like(X[0]), jnp.ones_like(X[0])
+        mean, scale = jnp.zeros(X.shape[1], X.dtype), jnp.ones(X.shape[1], X.dtype)
         if self.fit_intercept or self.standardize:
-            mean = linalg.column_mean(X, weight)
-            deviation = linalg.column_scale(X, weight, mean)
+            mean = design.column_mean(X, weight)
+            deviation = design.column_scale(X, weight, mean)
             # under an intercept a constant column is a second intercept: leave it out
             scale = deviation if self.standardize else jnp.where(deviation == 0, 0, scale)
         absent = like_rows(weight == 0, self.y)  # such a row may hold anything: take another's y
@@ -240,13 +242,13 @@ class LinearProblem:
 class CentredProblem:
     """A `LinearProblem` in the variables theta = scale * coef, b = intercept + mean . coef - level.
 
-    weight sums to 1; a column with scale 0 takes no part; level is what was taken from y (its mean,
-    for losses of eta - y, which take in the offset too); gram is Z' S Z once a solver that wants it
-    has asked (quadratic losses only). With several outputs theta is (n_features, n_outputs), b and
-    level are (n_outputs,), eta and offset (n_samples, n_outputs).
+    X is an array or a `Sparse`. weight sums to 1; a column with scale 0 takes no part; level is
+    what was taken from y (its mean, for losses of eta - y, which take in the offset too); gram is
+    Z' S Z once a solver that wants it has asked (quadratic losses only). With several outputs theta
+    is (n_features, n_outputs), b and level are (n_outputs,), eta and offset (n_samples, n_outputs).
     """
 
-    X: Array
+    X: Any
     y: Any
     weight: Array
     offset: Array
@@ -270,12 +272,13 @@ class CentredProblem:
     def times(self, theta: Array) -> Array:
         """`Z theta`, like eta."""
         coef = theta * like_rows(linalg.safe_reciprocal(self.scale), theta)
-        return dot(self.X, coef) - dot(self.mean, coef)[None]
+        return design.times(self.X, coef) - dot(self.mean, coef)[None]
 
     def transposed_times(self, r: Array) -> Array:
         """`Z' r`, like theta; r like eta."""
         mean = like_rows(self.mean, r) * jnp.sum(r, axis=0)[None]
-        return (dot(r.T, self.X).T - mean) * like_rows(linalg.safe_reciprocal(self.scale), r)
+        product = design.transposed_times(self.X, r) - mean
+        return product * like_rows(linalg.safe_reciprocal(self.scale), r)
 
     def image(self, params: Linear) -> Array:
         """The linear predictor eta."""
@@ -321,7 +324,7 @@ class CentredProblem:
 
     def column_curvature(self) -> Array:
         """Bound of the second derivative of F along each theta_j: smoothness * mean of Z_j^2."""
-        squares, _ = linalg.column_moments(self.X, self.weight, self.mean)
+        squares, _ = design.column_moments(self.X, self.weight, self.mean)
         return self._bound() * squares * linalg.safe_reciprocal(self.scale) ** 2
 
     def metric(self, params: Linear, separable: bool) -> Linear:
@@ -345,16 +348,16 @@ class CentredProblem:
         and the slope (p,) of the intercept: b moves by -slope . d theta."""
         per = linalg.safe_reciprocal(self.scale)
         total = jnp.where(self.fit_intercept, jnp.sum(h), 1)
-        slope = linalg.column_sum(self.X, h, self.mean) / total
+        slope = design.column_sum(self.X, h, self.mean) / total
         slope = jnp.where(self.fit_intercept, slope, 0)
-        gram = linalg.gram(self.X, h, self.mean + slope)
+        gram = design.gram(self.X, h, self.mean + slope)
         return gram * per[:, None] * per[None, :], slope * per
 
     def restrict(self, index: Array) -> "CentredProblem":
-        """The problem on the columns `index`."""
+        """The problem on the columns `index`, dense."""
         return dataclasses.replace(
             self,
-            X=self.X[:, index],
+            X=design.columns(self.X, index),
             mean=self.mean[index],
             scale=self.scale[index],
             gram=None if self.gram is None else self.gram[index][:, index],

@@ -268,6 +268,21 @@ def test_interruption_keeps_whole_blocks(monkeypatch, capsys):
     assert np.isnan(path.coef[~done]).all()
 
 
+def test_stops_where_enough_is_explained():
+    X, y = sparse_data(40, 200)
+    whole = jreg.path(X, y)
+    path = jreg.path(X, y, max_deviance_ratio=0.9)
+    done = path.status == Status.CONVERGED
+    reached = int(np.argmax(whole.deviance_ratio >= 0.9))
+    assert reached + 1 <= done.sum() < 100
+    assert done[: done.sum()].all()
+    assert (path.status[~done] == Status.NOT_RUN).all()
+    np.testing.assert_allclose(path.coef[done], whole.coef[done], atol=1e-8)
+    assert (jreg.path(X, y, max_deviance_ratio=2.0).status == Status.CONVERGED).all()
+    with pytest.raises(ValueError, match="max_deviance_ratio must be at least 0"):
+        jreg.path(X, y, max_deviance_ratio=-1.0)
+
+
 # --- what it costs ------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.optimize
 import sklearn
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import (
@@ -342,3 +343,40 @@ def test_deviance_ratio_with_offset():
     rss = np.average((y - path.predict(X, offset=offset)[0]) ** 2, weights=weight)
     expected = 1 - rss / np.average((y - null) ** 2, weights=weight)
     np.testing.assert_allclose(path.deviance_ratio, expected, rtol=1e-10)
+
+
+def test_limits_of_coefficients_against_bounded_optimisation():
+    """w = u - v with 0 <= u <= upper and 0 <= v <= -lower, by SciPy's L-BFGS-B."""
+    rng = np.random.default_rng(5)
+    n, p = 60, 12
+    X = rng.normal(size=(n, p))
+    y = X[:, 0] * 2 - X[:, 1] - 0.2 * X[:, 2] + 0.3 * rng.normal(size=n)
+    lower, upper = np.full(p, -0.5), np.full(p, 1.0)
+    lower[3:6], upper[6:9], lower[2], upper[2] = 0, 0, -np.inf, np.inf
+    penalty = jreg.L1() + jreg.Box(lower, upper)
+    found = jreg.path(X, y, penalty, n_lams=6, fit_intercept=False, standardize=False, tol=1e-10)
+    assert (found.status == jreg.Status.CONVERGED).all()
+
+    def objective(uv, lam):
+        w = uv[:p] - uv[p:]
+        residual = X @ w - y
+        slope = X.T @ residual / n
+        value = residual @ residual / (2 * n) + lam * uv.sum()
+        return value, np.concatenate([slope, -slope]) + lam
+
+    bounds = [*zip(np.zeros(p), upper, strict=True), *zip(np.zeros(p), -lower, strict=True)]
+    for lam, coef in zip(found.lams, found.coef, strict=True):
+        best = scipy.optimize.minimize(
+            objective,
+            np.zeros(2 * p),
+            (lam,),
+            jac=True,
+            bounds=bounds,
+            method="L-BFGS-B",
+            options={"ftol": 1e-15, "gtol": 1e-10},
+        )
+        np.testing.assert_allclose(coef, best.x[:p] - best.x[p:], atol=1e-5)
+        assert (coef >= lower).all()
+        assert (coef <= upper).all()
+    assert found.n_nonzero[0] == 0  # the grid starts where nothing but the free side could enter
+    assert found.coef[-1].max() == 1

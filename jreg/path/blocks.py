@@ -1,13 +1,14 @@
-"""The plain way along a path: candidate features, a solver, and a product with X that certifies.
+"""The plain way along a path: candidates, a solver, and a product with X that certifies.
 
-Lambdas fall in blocks. For each block a few candidate features are chosen, those of the last
-solution and those closest to entering (Massias, Gramfort and Salmon 2018, section 3); the block is
-solved on those columns alone with warm starts; and one product with the whole of X certifies every
-lambda of the block: features that violate their optimality condition join the candidates and the
-block is solved again. A wrong guess costs time, never correctness. The number of candidates is a
-power of two, so few programs are compiled.
+Lambdas fall in blocks. For each block a few candidate units (features, or groups of them) are
+chosen, those of the last solution and those closest to entering (Massias, Gramfort and Salmon 2018,
+section 3); the block is solved on their columns alone with warm starts; and one product with the
+whole of X certifies every lambda of the block: units that violate their optimality condition join
+the candidates and the block is solved again. A wrong guess costs time, never correctness. The
+number of candidates is a power of two, so few programs are compiled.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from jreg.certificates import Certificate, certify
 from jreg.path.compiled import compiled
 from jreg.path.setup import LARGEST_MODEL, Data
 from jreg.path.sweep import solve_blocks, weighted_deviance
+from jreg.path.units import Units, per_feature, restrict
 from jreg.problem import Linear
 from jreg.solvers import FISTA, ProxNewton
 from jreg.status import Status
@@ -25,13 +27,14 @@ from jreg.typing import Array, ArrayLike
 
 BLOCK = 5  # lambdas solved between two products with X
 SMALL = 256  # up to this many features all are candidates
+LARGEST_HESSIAN = 1024  # coefficients of several outputs up to which a matrix of them is formed
 
 
 class Point(NamedTuple):
     """Where a block starts."""
 
     params: Linear
-    entry: np.ndarray  # (p,) multiples of the strength at which features would enter
+    entry: np.ndarray  # like coef: multiples of the strength at which features would enter
 
 
 class Block(NamedTuple):
@@ -42,8 +45,8 @@ class Block(NamedTuple):
     deviance: ArrayLike
     num_steps: ArrayLike
     status: ArrayLike
-    entry: ArrayLike  # (rows, p)
-    gradient: ArrayLike  # (rows, p)
+    entry: ArrayLike  # (rows, p[, k])
+    gradient: ArrayLike  # (rows, p[, k])
 
     def last(self, before: Point) -> Point:
         """Where the next block starts."""
@@ -57,81 +60,100 @@ def first_point(data: Data) -> Point:
     return Point(jax.tree.map(np.asarray, data.null.params), np.asarray(data.entry))
 
 
-def solve_block(data: Data, penalty: Any, lams: np.ndarray, start: Point, tol: float) -> Block:
+def solve_block(
+    data: Data, penalty: Any, units: Units, lams: np.ndarray, start: Point, tol: float
+) -> Block:
     """Solve up to `BLOCK` lambdas, enlarging the candidates until all are certified."""
     free = penalty.unpenalized(data.null.gradient)
-    nonzero = start.params.coef != 0
-    wanted = nonzero if free is None else nonzero | np.asarray(free)
+    used = start.params.coef != 0
+    wanted = _any(units, used[None] if free is None else (used | np.asarray(free))[None])
+    entry = units.largest(per_feature(start.entry[None]))[0]
     while True:
-        candidates = _choose(wanted, start.entry)
-        found = _try_block(data, penalty, lams, candidates, start.params, tol)
-        outside = ~np.isin(np.arange(start.entry.size), candidates)
-        missed = (found.entry > 1).any(axis=0) & outside
+        chosen = _choose(units, wanted, entry)
+        found = _try_block(data, penalty, units, chosen, lams, start.params, tol)
+        outside = ~np.isin(np.arange(wanted.size), chosen)
+        missed = _any(units, found.entry > 1) & outside
         if (found.certificate.error <= tol).all() or not missed.any():
             return found
-        wanted = wanted | missed | (found.params.coef != 0).any(axis=0)
+        wanted = wanted | missed | _any(units, found.params.coef != 0)
 
 
-def _choose(wanted: np.ndarray, entry: np.ndarray) -> np.ndarray:
-    """Indices of the candidate features: the wanted ones, and those closest to entering until twice
-    as many are there; their number is a power of two, or all."""
-    target = 2 * int(wanted.sum()) + 32
-    size = max(SMALL, 1 << int(np.ceil(np.log2(target))))
-    if size >= entry.size:
-        return np.arange(entry.size)
+def _any(units: Units, flags: np.ndarray) -> np.ndarray:
+    """The units in which a flag (rows, p[, k]) is up in any row."""
+    return np.asarray(units.largest(per_feature(flags)).any(axis=0))
+
+
+def _choose(units: Units, wanted: np.ndarray, entry: np.ndarray) -> np.ndarray:
+    """The candidates: the units that are wanted, and those closest to entering until twice as many
+    are there; the number of their features is about a power of two, or all are."""
+    count, size = units.table.shape
+    target = size * (2 * int(wanted.sum()) + 1) + 32
+    room = max(SMALL, 1 << math.ceil(math.log2(target))) // size
+    if room >= count:
+        return np.arange(count)
     score = np.where(wanted, np.inf, np.nan_to_num(entry))
-    return np.sort(np.argpartition(-score, size - 1)[:size])
+    return np.sort(np.argpartition(-score, room - 1)[:room])
 
 
 def _try_block(
-    data: Data, penalty: Any, lams: np.ndarray, candidates: np.ndarray, start: Linear, tol: float
+    data: Data,
+    penalty: Any,
+    units: Units,
+    chosen: np.ndarray,
+    lams: np.ndarray,
+    start: Linear,
+    tol: float,
 ) -> Block:
     """Solve a block on the candidate columns and certify it on all."""
     # a short block is filled up with its last lambda, to keep the shape
     block = np.concatenate([lams, np.full(BLOCK - lams.size, lams[-1])])
-    newton = penalty.convex and candidates.size <= LARGEST_MODEL
-    solver = ProxNewton() if newton else FISTA()
-    begin = Linear(start.coef[candidates], start.intercept)
+    table = units.table[chosen] if chosen.size < units.table.shape[0] else None
+    p = data.entry.shape[0]
+    index = np.arange(p) if table is None else table.ravel()
+    coef = start.coef[np.minimum(index, p - 1)]
+    coef[index == p] = 0
+    columns, outputs = index.size, math.prod(start.intercept.shape)
+    few = columns <= LARGEST_MODEL and (outputs == 1 or columns * outputs <= LARGEST_HESSIAN)
+    solver = ProxNewton() if penalty.convex and few else FISTA()
     inner_tol = max(0.5 * tol, 10 * float(np.finfo(lams.dtype).eps))
-    found = _solve_block(
-        data, penalty, block, candidates, begin, inner_tol, solver.max_steps, solver
-    )
-    theta = np.zeros((BLOCK, data.entry.size), lams.dtype)
-    theta[:, candidates] = found.params.coef
+    where = (chosen, table, block, Linear(coef, start.intercept))
+    found = _solve_block(data, penalty, *where, inner_tol, solver.max_steps, solver)
+    found = jax.device_get(found)
+    theta = np.zeros((BLOCK, *start.coef.shape), lams.dtype)
+    theta[:, index[index < p]] = found.params.coef[:, index < p]
     params = Linear(theta, found.params.intercept)
-    checked, deviance, entry = _certify_block(data, penalty, block, params)
-    reached = checked.error <= tol
-    inner = jnp.where(found.status == Status.CONVERGED, Status.AT_PRECISION, found.status)
-    status = jnp.where(reached, Status.CONVERGED, inner)
+    checked, deviance, entry = jax.device_get(_certify_block(data, penalty, block, params))
+    error = np.where(np.isnan(checked.gap), checked.residual, checked.gap)
+    inner = np.where(found.status == Status.CONVERGED, Status.AT_PRECISION, found.status)
     result = Block(
         params=params,
         certificate=checked._replace(gradient=()),
         deviance=deviance,
         num_steps=found.num_steps,
-        status=status,
+        status=np.where(error <= tol, Status.CONVERGED, inner),
         entry=entry,
         gradient=checked.gradient,
     )
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[: lams.size], result)
+    return jax.tree.map(lambda leaf: leaf[: lams.size], result)
 
 
 @compiled
 def _solve_block(
     data: Data,
     penalty: Any,
+    chosen: Array,
+    table: Array | None,
     lams: Array,
-    index: Array,
     start: Linear,
     tol: Array,
     limit: Array,
     solver: Any,
 ) -> Any:
-    """The block on the columns `index`, lambda after lambda."""
+    """The block on the features `table` of the units `chosen` (None: on all), lambda after
+    lambda."""
     problem, null = data.problem, data.null
-    if index.size < problem.mean.size:
-        problem = problem.restrict(index)
-        penalty = penalty.restrict(index)
-        null = null._replace(gradient=null.gradient[index], curvature=null.curvature[index])
+    if table is not None:
+        problem, penalty, null = restrict(problem, penalty, null, chosen, table)
     tol = jnp.asarray(tol, lams.dtype)
     return solve_blocks(solver, problem, penalty, null, lams[:, None], start, tol, limit)
 

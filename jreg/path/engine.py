@@ -14,12 +14,14 @@ from jreg.path.blocks import BLOCK, Block, first_point, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.general_model import GeneralModel
 from jreg.path.grid import check_lams, lam_grid, start_of_grid
-from jreg.path.inputs import on_device, precision, read_matrix, read_vector, read_weight
+from jreg.path.inputs import on_device, precision, read_design, read_vector, read_weight
+from jreg.path.newton_blocks import solve_path
 from jreg.path.progress import progress_bar
 from jreg.path.result import Path
 from jreg.path.setup import Data, setup
 from jreg.path.squared_model import SquaredModel
 from jreg.path.sweep import explained
+from jreg.path.units import Units, units_of
 from jreg.path.walk import Outcome, walk
 from jreg.penalties import L1
 from jreg.problem import Linear, LinearProblem
@@ -42,6 +44,7 @@ def path(
     fit_intercept: bool = True,
     standardize: bool = True,
     tol: float | None = None,
+    max_deviance_ratio: float | None = None,
     progress: Progress = None,
     feature_names: Any = None,
 ) -> Path:
@@ -54,20 +57,29 @@ def path(
         minimise  sum_i s_i loss(eta_i, y_i) / sum_i s_i + lam * penalty(scale * coef)
         eta = X coef + intercept + offset
 
+    With k outputs (`Multinomial(k)`, or k responses under `Squared`) coef is (n_features, k) and
+    the intercept (k,). `GroupLasso(weights=np.ones(n_features), axis=0)`, a group for each row, is
+    then the penalty of glmnet's "grouped" multinomial and "mgaussian" paths.
+
     Args:
-      X: (n_samples, n_features) array or DataFrame of finite numbers.
-      y: (n_samples,) response in the domain of the loss.
-      penalty: one of single entries, multiplied by each lam: `L1(2.)` at lam 0.1 has strength 0.2.
-      loss: smooth, strictly convex, of one output.
+      X: (n_samples, n_features) array or DataFrame of finite numbers, or a SciPy sparse matrix or
+        array, of which only candidate columns are ever made dense (standardised or not).
+      y: (n_samples,) response in the domain of the loss; (n_samples, k) for k responses.
+      penalty: of single coefficients (`L1`, `ElasticNet`, `MCP`, ...) or of groups (`GroupLasso`
+        and its kin): groups of features, or with `axis=0` the rows of several outputs. Multiplied
+        by each lam: `L1(2.)` at lam 0.1 has strength 0.2. `L1() + Box(low, high)` adds limits.
+      loss: smooth and strictly convex, one number per sample.
       lams: the strengths, in any order; results come in the order given. None makes a grid of
         `n_lams` from the smallest lam that gives all zeros down to `lam_min_ratio` of it (None:
         1e-4 if there are more samples than features, else 1e-2).
       sample_weight: (n_samples,) frequencies up to scale; 0 is an absent row.
-      offset: (n_samples,) known part of eta.
+      offset: (n_samples,) known part of eta; (n_samples, k) with k outputs.
       fit_intercept: whether there is a (never penalised) intercept.
       standardize: penalise `scale * coef`, scale the weighted 1/n standard deviation of each
         column. Coefficients are always in original units.
       tol: bound of the relative duality gap; None is 1e-6 in float64, 1e-4 in float32.
+      max_deviance_ratio: stop after the block in which the share of the deviance explained reaches
+        this, say 0.999, as glmnet does; smaller lambdas are marked NOT_RUN. None never stops.
       progress: True for a bar (tqdm if installed), or a function of (lams done, lams in all).
       feature_names: one per column; None takes those of a DataFrame.
 
@@ -91,23 +103,28 @@ def path(
         raise TypeError(f"loss must be a member of jreg.losses; got {loss!r}")
     if not _takes_loss(loss):
         raise TypeError(
-            f"path needs a smooth, strictly convex loss of each sample with one output, which "
+            f"path needs a smooth, strictly convex loss of each sample, which "
             f"{type(loss).__name__} is not; use jreg.sweep(LinearProblem(X, y, loss), ...)"
         )
-    X, names = read_matrix(X, feature_names)
+    X, names = read_design(X, feature_names)
     problem = _read_problem(
         X, y, loss, sample_weight, offset, fit_intercept=fit_intercept, standardize=standardize
     )
     tol = float(checks.tolerance(tol, X.dtype))
+    enough = np.inf if max_deviance_ratio is None else float(max_deviance_ratio)
+    checks.number("max_deviance_ratio", enough, low=0)
     if lams is not None:
         lams = check_lams(lams)
     with precision(X.dtype):
         problem = dataclasses.replace(problem, X=on_device(problem.X))
         problem, penalty, _ = check_inputs(problem, penalty, None)
-        if not (penalty.separable and has(penalty, "entry")):
+        outputs = problem.outputs(problem.X.shape[0])
+        units = units_of(penalty, problem.X.shape[1], outputs)
+        if units is None:
             raise TypeError(
-                "path needs a separable penalty that says where features enter; "
-                f"got {type(penalty).__name__}. Use jreg.sweep(LinearProblem(X, y, loss), ...)"
+                "path needs a separable penalty that says where features enter, or one of groups "
+                f"of features; got {type(penalty).__name__}. "
+                "Use jreg.sweep(LinearProblem(X, y, loss), ...)"
             )
         data = setup(problem, penalty)
         if lams is None:
@@ -116,24 +133,26 @@ def path(
             tall = problem.X.shape[0] > problem.X.shape[1]
             lams = lam_grid(first, n_lams, lam_min_ratio, tall=tall)
         falling, back = np.unique(-lams, return_inverse=True)
-        rows = _Rows.empty(-falling, problem.X.shape[1], X.dtype)
+        rows = _Rows.empty(-falling, (problem.X.shape[1], *outputs), X.dtype)
         try:
             with progress_bar(progress, falling.size) as report:
-                for done in _fill(rows, data, penalty, tol):
+                null = float(data.null_deviance)
+                for done in _fill(rows, data, penalty, units, tol):
                     report(done)
+                    if null - rows.deviance[done - 1] >= enough * null:
+                        break
         except KeyboardInterrupt:
             print("interrupted: the remaining lambdas are marked NOT_RUN", file=sys.stderr)
         return _assemble(rows, back.ravel(), lams, data, problem, penalty, names)
 
 
 def _takes_loss(loss: Any) -> bool:
-    """Whether blocks can be solved by Newton models of one output."""
-    single = not has(loss, "outputs") or (has(loss, "pointwise") and loss.outputs(()) == ())
-    return single and has(loss, "pointwise") and loss.smooth and loss.strictly_convex
+    """Whether blocks can be solved by Newton's method."""
+    return has(loss, "pointwise") and loss.smooth and loss.strictly_convex
 
 
 def _read_problem(
-    X: np.ndarray,
+    X: Any,
     y: ArrayLike,
     loss: Loss,
     sample_weight: ArrayLike | None,
@@ -142,8 +161,8 @@ def _read_problem(
 ) -> LinearProblem:
     """The data in the dtype of X, without the rows of weight 0."""
     n = X.shape[0]
-    y = read_vector("y", y, n, X.dtype)
-    offset = None if offset is None else read_vector("offset", offset, n, X.dtype)
+    y = _read_rows("y", y, n, X.dtype, loss)
+    offset = None if offset is None else _read_rows("offset", offset, n, X.dtype, loss)
     if sample_weight is not None:
         sample_weight = read_weight(sample_weight, n, X.dtype)
         present = sample_weight > 0
@@ -151,6 +170,15 @@ def _read_problem(
             X, y, sample_weight = X[present], y[present], sample_weight[present]
             offset = None if offset is None else offset[present]
     return LinearProblem(X, y, loss, sample_weight, offset, **options)
+
+
+def _read_rows(name: str, v: ArrayLike, n: int, dtype: Any, loss: Loss) -> np.ndarray:
+    """A vector (n,), or a matrix (n, k) for a loss of several outputs."""
+    shape = np.shape(v)
+    if not has(loss, "outputs") or len(shape) != 2 or shape[0] != n or shape[1] < 2:
+        return read_vector(name, v, n, dtype)
+    columns = [read_vector(name, column, n, dtype) for column in np.asarray(v).T]
+    return np.stack(columns, axis=1)
 
 
 class _Rows(NamedTuple):
@@ -166,14 +194,14 @@ class _Rows(NamedTuple):
     status: np.ndarray
 
     @classmethod
-    def empty(cls, lams: np.ndarray, n_features: int, dtype: Any) -> "_Rows":
+    def empty(cls, lams: np.ndarray, shape: tuple[int, ...], dtype: Any) -> "_Rows":
         """NaN everywhere and NOT_RUN."""
         k = lams.size
         nan = np.full(k, np.nan, dtype)
         return cls(
             lams=lams.astype(dtype),
-            theta=np.full((k, n_features), np.nan, dtype),
-            intercept=nan.copy(),
+            theta=np.full((k, *shape), np.nan, dtype),
+            intercept=np.full((k, *shape[1:]), np.nan, dtype),
             gap=nan.copy(),
             residual=nan.copy(),
             deviance=nan.copy(),
@@ -190,14 +218,21 @@ class _Rows(NamedTuple):
         self.num_steps[into], self.status[into] = block.num_steps, block.status
 
 
-def _fill(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
+def _fill(rows: _Rows, data: Data, penalty: Any, units: Units, tol: float) -> Iterator[int]:
     """Solve every lambda, writing into `rows`; yields how many are done."""
-    if can_walk(data):
-        yield from _walk(rows, data, penalty, tol)
+    single = data.entry.ndim == 1
+    if single and can_walk(data):
+        yield from _walk(rows, data, penalty, units, tol)
         return
     point, k = first_point(data), 0
+    if penalty.convex and units.divisible and not (single and penalty.separable):
+        for block in solve_path(data, penalty, units, rows.lams[rows.lams > 0], tol):
+            rows.write(k, block)
+            point = block.last(point)
+            k += block.status.size
+            yield k
     while k < rows.lams.size:
-        block = solve_block(data, penalty, rows.lams[k : k + BLOCK], point, tol)
+        block = solve_block(data, penalty, units, rows.lams[k : k + BLOCK], point, tol)
         rows.write(k, block)
         point = block.last(point)
         k += block.status.size
@@ -205,7 +240,7 @@ def _fill(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
 
 
 def can_walk(data: Data) -> bool:
-    """Whether the penalty has a kink at 0 and slopes elsewhere."""
+    """Whether the penalty of single entries has a kink at 0 and slopes elsewhere."""
     if data.kink is None:
         return False
     low, high = map(np.asarray, data.kink)
@@ -213,7 +248,7 @@ def can_walk(data: Data) -> bool:
     return bool(np.all(free | ((high > 0) & (low < 0))) and np.any(~free))
 
 
-def _walk(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
+def _walk(rows: _Rows, data: Data, penalty: Any, units: Units, tol: float) -> Iterator[int]:
     """The same by the homotopy, and by single blocks where that finds no way."""
     model = (SquaredModel if data.problem.loss.quadratic else GeneralModel)(data, penalty, tol)
     pool, unit = model.pool, model.pool.unit[:-1]
@@ -233,7 +268,7 @@ def _walk(rows: _Rows, data: Data, penalty: Any, tol: float) -> Iterator[int]:
         point = first_point(data)
         if k and np.isfinite(rows.gap[k - 1]):
             point = point._replace(params=Linear(rows.theta[k - 1], rows.intercept[k - 1]))
-        block = solve_block(data, penalty, rows.lams[k : k + 1], point, tol)
+        block = solve_block(data, penalty, units, rows.lams[k : k + 1], point, tol)
         rows.write(k, block)
         params = Linear(block.params.coef[0], block.params.intercept[0])
         return pool.coefficients(params), pool.correlations(block.gradient[0])
@@ -264,6 +299,7 @@ def _assemble(
     """The `Path`, in the order in which the lambdas came."""
     params, ratio = _finish(data, rows.theta, rows.intercept, rows.deviance)
     params, ratio, scale = jax.tree.map(np.asarray, (params, ratio, data.problem.scale))
+    nonzero = np.nan_to_num(params.coef) != 0
     return Path(
         lams=np.asarray(lams, rows.lams.dtype),
         coef=params.coef[back],
@@ -272,7 +308,7 @@ def _assemble(
         residual=rows.residual[back],
         num_steps=rows.num_steps[back],
         status=rows.status[back],
-        n_nonzero=np.sum(np.nan_to_num(params.coef) != 0, axis=1)[back],
+        n_nonzero=np.sum(nonzero.reshape(rows.lams.size, -1), axis=1)[back],
         deviance_ratio=ratio[back],
         scale=scale if problem.standardize else np.ones_like(scale),
         penalty=jax.tree.map(np.asarray, penalty),

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jreg import checks
+from jreg import checks, sparse
+from jreg.design import Design
 from jreg.typing import ArrayLike
 
 ALIGNMENT = 64  # bytes
@@ -19,6 +20,18 @@ ALIGNMENT = 64  # bytes
 def precision(dtype: Any) -> AbstractContextManager:
     """A scope in which JAX computes in `dtype`, whatever the x64 flag says."""
     return jax.enable_x64(True) if np.dtype(dtype) == np.float64 else nullcontext()
+
+
+def read_design(X: ArrayLike, names: Any = None) -> tuple[Any, tuple[str, ...] | None]:
+    """As `read_matrix`; a SciPy matrix or array stays sparse, compressed by rows (CSR)."""
+    if not sparse.is_scipy(X):
+        return read_matrix(X, names)
+    csr = sparse.compressed("X", X)
+    if not np.isfinite(csr.data).all():
+        wrong = np.nonzero(~np.isfinite(csr.data))[0]
+        row = np.searchsorted(csr.indptr, wrong[0], side="right") - 1
+        raise _not_finite(wrong.size, row, csr.indices[wrong[0]])
+    return csr, _names(names, None, csr.shape[1])
 
 
 def read_matrix(X: ArrayLike, names: Any = None) -> tuple[np.ndarray, tuple[str, ...] | None]:
@@ -36,22 +49,31 @@ def read_matrix(X: ArrayLike, names: Any = None) -> tuple[np.ndarray, tuple[str,
     checks.matrix("X", array)
     if not np.isfinite(array).all():
         rows, cols = np.nonzero(~np.isfinite(array))
-        where = str(columns[cols[0]]) if columns else str(cols[0])
-        raise ValueError(
-            f"X must be finite; {len(rows)} of its entries are NaN or infinite, the first in "
-            f"row {rows[0]}, column {where}. Drop or impute them first."
-        )
-    chosen = columns if names is None else [str(name) for name in names]
-    if chosen is not None and len(chosen) != array.shape[1]:
-        raise ValueError(
-            f"feature_names must have {array.shape[1]} entries, one per column; got {len(chosen)}"
-        )
-    return array, None if chosen is None else tuple(chosen)
+        raise _not_finite(rows.size, rows[0], columns[cols[0]] if columns else cols[0])
+    return array, _names(names, columns, array.shape[1])
 
 
-def on_device(X: np.ndarray) -> jax.Array:
-    """X as a JAX array. CPUs take over memory that is aligned as XLA wants it; an aligned copy is
-    made by NumPy five times faster than by XLA."""
+def _not_finite(count: int, row: Any, column: Any) -> ValueError:
+    return ValueError(
+        f"X must be finite; {count} of its entries are NaN or infinite, the first in "
+        f"row {row}, column {column}. Drop or impute them first."
+    )
+
+
+def _names(given: Any, columns: list[str] | None, n_features: int) -> tuple[str, ...] | None:
+    chosen = columns if given is None else [str(name) for name in given]
+    if chosen is not None and len(chosen) != n_features:
+        raise ValueError(
+            f"feature_names must have {n_features} entries, one per column; got {len(chosen)}"
+        )
+    return None if chosen is None else tuple(chosen)
+
+
+def on_device(X: Any) -> Design:
+    """X as a JAX array, or as a `Sparse` of JAX arrays. CPUs take over memory that is aligned as
+    XLA wants it; an aligned copy is made by NumPy five times faster than by XLA."""
+    if sparse.is_scipy(X):
+        return jax.device_put(sparse.from_compressed(X))
     if X.ctypes.data % ALIGNMENT or not X.flags.c_contiguous:
         memory = np.empty(X.nbytes + ALIGNMENT, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT

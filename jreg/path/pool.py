@@ -16,6 +16,7 @@ from jreg.path.place import Place
 from jreg.path.setup import Data
 from jreg.path.sizes import CAPACITIES, bucket
 from jreg.problem import Linear
+from jreg.sparse import Sparse
 from jreg.typing import Array, ArrayLike
 
 ADDED = 64  # columns added at a time
@@ -37,7 +38,9 @@ class Pool:
         self.unit = np.append(np.divide(1, norm, out=np.zeros_like(norm), where=norm > 0), 1)
         self.unit = self.unit.astype(norm.dtype)
         self.target = np.append(np.asarray(target), 0)
-        self.low, self.high = np.append(low, -np.inf), np.append(high, np.inf)
+        absent = norm == 0  # without kinks they would be free, and the support singular
+        self.low = np.append(np.where(absent, -np.inf, low), -np.inf).astype(norm.dtype)
+        self.high = np.append(np.where(absent, np.inf, high), np.inf).astype(norm.dtype)
         self.may_enter = (self.unit > 0) & np.isfinite(self.high) & (self.high > 0)
         self.ridge = np.zeros_like(self.unit)
         self.index, self.position = np.arange(0), np.full(p + 1, -1)
@@ -64,11 +67,12 @@ class Pool:
         self._describe()
 
     def open(self, *, products: bool) -> None:
-        """Room for columns, with or without their products."""
+        """Room for columns, with or without their products; of a sparse X for products alone."""
         self.capacity = bucket(max(candidates.CHUNK, min(self.n_features, 960) + ADDED), CAPACITIES)
         n, dtype = self.problem.weight.size, self.problem.weight.dtype
         side = self.capacity if products else 0
-        self.known = Candidates(_nothing(self.capacity, n, dtype), _nothing(side, side, dtype))
+        rows = 0 if products and isinstance(self.problem.X, Sparse) else self.capacity
+        self.known = Candidates(_nothing(rows, n, dtype), _nothing(side, side, dtype))
         self._describe()
 
     def add(self, features: np.ndarray) -> None:
@@ -82,12 +86,13 @@ class Pool:
                 self.known = _enlarge(self.known, self.capacity)
             index = np.zeros(ADDED, np.int32)
             index[: now.size] = now
-            self.known = candidates.grow(
-                self.known, self.problem, self.norm, index, np.int32(now.size), np.int32(count)
-            )
             self.position[now] = np.arange(count, count + now.size)
             self.index = np.append(self.index, now)
             self._describe()
+            sizes = np.int32(now.size), np.int32(count)
+            self.known = candidates.grow(
+                self.known, self.problem, self.norm, self.features, index, *sizes
+            )
 
     def _describe(self) -> None:
         rest = self.capacity - self.index.size
@@ -152,10 +157,12 @@ def _padded(gram: Array, more: int) -> Array:
 
 @partial(compiled, static_argnames="capacity")
 def _enlarge(known: Candidates, capacity: int) -> Candidates:
-    rows = jnp.pad(known.rows, ((0, capacity - known.rows.shape[0]), (0, 0)))
-    if known.gram.size == 0:
-        return Candidates(rows, known.gram)
-    return Candidates(rows, jnp.pad(known.gram, (0, capacity - known.gram.shape[0])))
+    rows, gram = known
+    if rows.size:
+        rows = jnp.pad(rows, ((0, capacity - rows.shape[0]), (0, 0)))
+    if gram.size:
+        gram = jnp.pad(gram, (0, capacity - gram.shape[0]))
+    return Candidates(rows, gram)
 
 
 @compiled

@@ -9,9 +9,10 @@ import numpy as np
 
 from jreg import checks, plots, tree
 from jreg.linalg import dot
-from jreg.path.inputs import precision, read_matrix
+from jreg.path.inputs import precision, read_design
 from jreg.problem import Linear, LinearProblem
 from jreg.solvers import solve
+from jreg.sparse import is_scipy
 from jreg.status import Status
 from jreg.typing import ArrayLike
 
@@ -29,7 +30,7 @@ class Path:
       residual: (n_lams,) largest KKT distance over the size of the null model's gradient.
       num_steps: (n_lams,) solver steps, or the knots that `path` followed in the block of the lam.
       status: (n_lams,) `Status` as integers.
-      n_nonzero: (n_lams,) coefficients that are not exactly 0.
+      n_nonzero: (n_lams,) coefficients that are not exactly 0, in all groups and outputs.
       deviance_ratio: (n_lams,) 1 - deviance / deviance of intercept and offset alone.
       scale: (n_features,) what the penalty multiplies coef by; 1 without standardisation.
       penalty, loss: as given. feature_names: a tuple, or None.
@@ -52,20 +53,18 @@ class Path:
     standardize: bool = tree.static(default=False)
 
     def predict(self, X: ArrayLike, kind: str = "response", offset: ArrayLike | None = None) -> Any:
-        """Predictions for new rows at every lam: (n_lams, n_rows).
+        """Predictions for new rows at every lam: (n_lams, n_rows[, n_outputs]).
 
-        X: (n_rows, n_features) in original units. kind: "response" (the mean: a probability for
-        Logistic), "link" (the linear predictor eta) or "class" (Logistic only: 1 where eta > 0,
-        else 0). offset: (n_rows,), added to eta. Raises ValueError for another kind or shape.
+        X: (n_rows, n_features) in original units, dense or a SciPy sparse matrix. kind: "response"
+        (the mean: probabilities for Logistic and Multinomial), "link" (the linear predictor eta) or
+        "class" (Logistic: 1 where eta > 0, else 0; Multinomial: the likeliest). offset:
+        (n_rows[, n_outputs]), added to eta. Raises ValueError for another kind or shape.
         """
         if kind not in ("response", "link", "class"):
             raise ValueError(f'kind must be "response", "link" or "class"; got {kind!r}')
         X = _as_rows(X, self.coef.shape[1])
         xp: Any = np if isinstance(self.coef, np.ndarray) else jnp
-        product = np.matmul if xp is np else dot
-        several = self.coef.ndim == 3
-        eta = product(X[None], self.coef) if several else product(self.coef, X.T)
-        eta = eta + self.intercept[:, None]
+        eta = _products(X, self.coef) + self.intercept[:, None]
         if offset is not None:
             offset = xp.asarray(offset)
             if offset.shape != eta.shape[1:]:
@@ -224,7 +223,17 @@ def _apply(f: Any, eta: Any) -> Any:
 
 
 def _as_rows(X: ArrayLike, n_features: int) -> Any:
-    X = X if isinstance(X, jax.Array) else read_matrix(X)[0]
+    X = X if isinstance(X, jax.Array) else read_design(X)[0]
     if X.ndim != 2 or X.shape[1] != n_features:
         raise ValueError(f"X must have shape (n_rows, {n_features}); got {X.shape}")
     return X
+
+
+def _products(X: Any, coef: Any) -> Any:
+    """`X coef` at every lam: (n_lams, n_rows), or (n_lams, n_rows, n_outputs)."""
+    if is_scipy(X):
+        columns = np.moveaxis(np.asarray(coef), 1, 0)
+        eta = X @ columns.reshape(columns.shape[0], -1)
+        return np.moveaxis(eta.reshape(-1, *columns.shape[1:]), 0, 1)
+    product = np.matmul if isinstance(coef, np.ndarray) else dot
+    return product(X[None], coef) if coef.ndim == 3 else product(coef, X.T)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jreg.certificates import NullModel, null_model
+from jreg.losses.means import like_rows
 from jreg.path.compiled import compiled
 from jreg.path.sweep import null_deviance
 from jreg.problem import CentredProblem, LinearProblem
@@ -22,7 +23,7 @@ class Data(NamedTuple):
     null_deviance: Array
     lam_max: Array
     largest_ridge: Array  # strength at which a ridge penalty leaves next to nothing
-    entry: Array  # per feature: the lam at which it enters, seen from the null model
+    entry: Array  # like coef: the lam at which features enter, seen from the null model
     kink: tuple[Array, Array] | None  # (low, high) at lam 1; None where the penalty does not say
 
 
@@ -39,12 +40,14 @@ def _setup(problem: LinearProblem, penalty: Any) -> Data:
     null = null_model(centred, penalty)
     entry = penalty.entry(null.gradient)
     n, p = problem.X.shape
-    if n >= p and p <= LARGEST_MODEL:
+    if penalty.separable and problem.outputs(n) == () and n >= p and p <= LARGEST_MODEL:
         centred = centred.with_gram()
     # a ridge of this strength moves eta by 1e-3 of the size of the null model's residual
     norms = jnp.sqrt(null.curvature / (problem.loss.smoothness or 1.0))
-    largest_ridge = 1e3 * jnp.max(norms * jnp.abs(null.gradient)) / null.dual_scale
+    largest_ridge = (
+        1e3 * jnp.max(like_rows(norms, null.gradient) * jnp.abs(null.gradient)) / null.dual_scale
+    )
     deviance = null_deviance(centred)
-    centred = dataclasses.replace(centred, X=None)  # type: ignore[arg-type]
+    centred = dataclasses.replace(centred, X=None)
     kink = penalty.kink(null.gradient) if has(penalty, "kink") else None
     return Data(centred, null, deviance, jnp.max(entry), largest_ridge, entry, kink)

@@ -62,7 +62,7 @@ class SquaredModel:
             )
         self.condensed, self.members = solved.condensed, members
         where = pool.features, pool.norm, solved.coef[1:], level[1:]
-        if pool.known.rows.size == 0:
+        if data.problem.gram is not None:
             checked = squares.certify_gram(
                 self.penalty, data.null, pool.known, wanted, self.square, *where
             )

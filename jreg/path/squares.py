@@ -175,7 +175,11 @@ def certify_columns(
 
     index: (capacity,) features of the candidates, p + 1 for an empty row.
     """
-    residual = dot(coef, known.rows) - problem.y[None, :]
+    if known.rows.size:
+        fits = dot(coef, known.rows)
+    else:
+        fits = jax.vmap(problem.times)(_theta(index, norm, coef))
+    residual = fits - problem.y[None, :]
     gradient = jax.vmap(problem.transposed_times)(residual * problem.weight[None, :])
     loss = 0.5 * jnp.sum(problem.weight[None, :] * residual**2, axis=1)
     return _certify(penalty, null, index, norm, coef, lams, gradient, loss)
@@ -213,17 +217,22 @@ def _certify(
     gradient: Array,
     loss: Array,
 ) -> Checked:
-    per_norm = safe_reciprocal(norm)
-    theta = jnp.zeros_like(gradient).at[:, index].set(coef, mode="drop") * per_norm[None, :]
+    theta = _theta(index, norm, coef)
 
     def one(lam: Array, theta: Array, gradient: Array, loss: Array) -> Any:
         return certify_squares(penalty.at(lam), theta, gradient, loss, null)
 
     found = jax.vmap(one)(lams, theta, gradient, loss)
-    correlation = jnp.pad(-gradient * per_norm[None, :], ((0, 0), (0, 1)))
+    correlation = jnp.pad(-gradient * safe_reciprocal(norm)[None, :], ((0, 0), (0, 1)))
     return Checked(
         jnp.zeros_like(loss), 2 * loss, found.gap, found.residual, found.error, correlation
     )
+
+
+def _theta(index: Array, norm: Array, coef: Array) -> Array:
+    """Coefficients (rows, p) of coefficients (rows, capacity) of unit columns."""
+    theta = jnp.zeros((coef.shape[0], norm.size), coef.dtype)
+    return theta.at[:, index].set(coef, mode="drop") * safe_reciprocal(norm)[None, :]
 
 
 @compiled

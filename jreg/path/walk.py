@@ -277,8 +277,9 @@ def closeness(model: Model, correlation: np.ndarray, lam: float) -> np.ndarray:
 
 
 def _widest(model: Model) -> int:
-    """How many may join, or drop, in one block."""
-    return 128 if model.rank < 400 else 192
+    """How many may join, or drop, in one block; of thousands, hundreds change from one lambda to
+    the next."""
+    return 128 if model.rank < 400 else max(192, model.rank // 25)
 
 
 def _narrowest(model: Model) -> int:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jreg import tree
+from jreg import design, tree
 from jreg.linalg import dot, safe_reciprocal
 from jreg.problem import CentredProblem, Linear, OnCoef
 from jreg.typing import Array, has
@@ -166,7 +166,7 @@ def block_curvature(problem: CentredProblem, rows: np.ndarray) -> tuple[Array, A
 
 def columns(problem: CentredProblem, rows: Array) -> Array:
     """The columns of Z that belong to some rows of theta, (n,) or (n, size); 0 beyond the last."""
-    X = problem.X.at[:, rows].get(mode="fill", fill_value=0)
+    X = design.entries(problem.X).at[:, rows].get(mode="fill", fill_value=0)
     return (X - _take(problem.mean, rows)[None]) * _take(safe_reciprocal(problem.scale), rows)[None]
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jreg import tree
+from jreg import design, tree
 from jreg.linalg import dot, norm_l2, safe_reciprocal
 from jreg.problem import CentredProblem, Problem
 from jreg.typing import Array, PyTree, has
@@ -232,7 +232,7 @@ def linear_hessian(problem: CentredProblem, eta: Array) -> Array:
         gram, corner = jnp.kron(problem.gram, identity), identity
         cross = jnp.zeros((gram.shape[0], k), eta.dtype)
     else:
-        Z = problem.X - problem.mean[None, :]
+        Z = design.entries(problem.X) - problem.mean[None, :]
         Z = jnp.where(problem.weight[:, None] > 0, Z, 0) * safe_reciprocal(problem.scale)[None, :]
         Z = jnp.concatenate([Z, jnp.ones((Z.shape[0], 1), Z.dtype)], axis=1)
         unit = jnp.eye(k, dtype=eta.dtype).reshape(k, *problem.outputs)

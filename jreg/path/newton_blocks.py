@@ -1,0 +1,247 @@
+"""A path in blocks of lambdas that are solved side by side, by Newton's method on the support.
+
+For penalties of groups, and losses with several outputs. One turn:
+
+1. The candidates are the units (features, or groups) in use, and those whose gradient, predicted
+   from its slope along the path, comes near its edge at the block's end. Larsson and Wallin (2022)
+   predict so for single features; the strong rules of Tibshirani et al. (2012) are the same with
+   the steepest slope there could be.
+2. All lambdas of the block are solved on the candidate columns, started from the tangent of the
+   path (`SupportNewton`): under `vmap` they share each pass over these columns.
+3. One product with the whole of X certifies all of them. The leading rows within tol are accepted;
+   units that violate their condition are forced into the next turn. Where nothing is accepted and
+   nobody is missing, the plain way of `blocks` solves one lambda.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jreg.certificates import Certificate, certify, certify_squares
+from jreg.path.blocks import Block, Point, solve_block
+from jreg.path.compiled import compiled
+from jreg.path.compress import compressed
+from jreg.path.setup import Data
+from jreg.path.sizes import bucket
+from jreg.path.support_newton import SupportNewton
+from jreg.path.sweep import weighted_deviance
+from jreg.path.units import Units, per_feature, restrict
+from jreg.problem import Linear
+from jreg.solvers.solve import iterate
+from jreg.status import Status
+from jreg.typing import Array
+
+LAMBDAS = 10  # in a block
+MARGIN = 0.1  # a unit whose gradient is predicted this close to its edge is a candidate
+INNER = 0.3  # of tol, within which a block is solved on its candidates
+COLUMNS = (512, 2048, 4096, 8192, 16384)
+
+
+class Place(NamedTuple):
+    """The last lambda that is done."""
+
+    lam: float
+    params: Linear
+    gradient: np.ndarray
+    entry: np.ndarray  # multiples of lam at which features would enter
+    slope: tuple[Linear, np.ndarray] | None  # of params and gradient, per lambda; None at first
+
+    def predicted(self, lams: np.ndarray) -> Linear:
+        """Parameters at each of `lams` along the tangent; what is 0 stays 0."""
+        coef, intercept = self.params
+        if self.slope is None:
+            return Linear(_repeated(coef, lams.size), _repeated(intercept, lams.size))
+        slope, steps = self.slope[0], lams - self.lam
+        moves = np.where(coef == 0, 0, slope.coef)
+        return Linear(
+            coef + np.multiply.outer(steps, moves),
+            intercept + np.multiply.outer(steps, slope.intercept),
+        )
+
+    def after(self, lams: np.ndarray, block: Block) -> "Place":
+        """The end of a block, with slopes from the row before (or this place)."""
+        row = lambda i: (Linear(block.params.coef[i], block.params.intercept[i]), block.gradient[i])  # noqa: E731
+        params, gradient = row(-1)
+        several = lams.size > 1
+        earlier = float(lams[-2]) if several else self.lam
+        before, gradient_before = row(-2) if several else (self.params, self.gradient)
+        lam = float(lams[-1])
+        per = 1 / (lam - earlier) if lam != earlier else 0.0
+        slope = Linear(*((new - old) * per for new, old in zip(params, before, strict=True)))
+        gradient_slope = (gradient - gradient_before) * per
+        return Place(lam, params, gradient, block.entry[-1], (slope, gradient_slope))
+
+
+def solve_path(
+    data: Data, penalty: Any, units: Units, lams: np.ndarray, tol: float
+) -> Iterator[Block]:
+    """Blocks of rows for all `lams` (falling, positive), in this order."""
+    data = compressed(data)
+    params = jax.tree.map(np.asarray, data.null.params)
+    gradient, entry = np.asarray(data.null.gradient), np.asarray(data.entry)
+    place = Place(float(data.lam_max), params, gradient, entry, None)
+    free = np.asarray(_free(penalty, gradient))
+    forced, k = np.zeros(units.table.shape[0], bool), 0
+    while k < lams.size:
+        ends = lams[k : k + LAMBDAS]
+        chosen = choose(penalty, units, place, ends, free, forced)
+        block = try_block(data, penalty, units, chosen, ends, place.predicted(ends), tol)
+        within = block.status == Status.CONVERGED
+        accepted = ends.size if within.all() else int(np.argmin(within))
+        missed = np.zeros_like(forced)
+        if accepted < ends.size:
+            missed = units.largest(per_feature(block.entry[accepted : accepted + 1]))[0] > 1
+            missed[chosen] = False
+        if accepted:
+            block = jax.tree.map(lambda leaf, rows=accepted: leaf[:rows], block)
+        elif missed.any():
+            forced |= missed
+            continue
+        else:
+            ends = ends[:1]
+            block = solve_block(data, penalty, units, ends, Point(place.params, place.entry), tol)
+        ends, forced = ends[: block.status.size], missed
+        if np.isfinite(block.certificate.value).all():
+            place = place.after(ends, block)
+        yield block
+        k += ends.size
+
+
+def choose(
+    penalty: Any,
+    units: Units,
+    place: Place,
+    lams: np.ndarray,
+    free: np.ndarray,
+    forced: np.ndarray,
+) -> np.ndarray:
+    """The candidates of a block, in order; their number is one of few, so others that come next
+    fill it up."""
+    lam, ahead = float(lams[-1]), place.gradient
+    if place.slope is not None:
+        ahead = ahead + (lam - place.lam) * place.slope[1]
+    entry = units.largest(per_feature(_entry(penalty, np.stack([place.gradient, ahead]))))
+    with np.errstate(invalid="ignore"):
+        score = np.maximum(entry[0] / max(place.lam, lam), entry[1] / lam)
+    score = np.where(np.isnan(score), np.inf, score)
+    used = free | (place.params.coef != 0)
+    wanted = forced | (units.largest(per_feature(used[None]))[0] > 0)
+    count, size = units.table.shape
+    needed = size * max(1, int((wanted | (score >= 1 - MARGIN)).sum()))
+    room = bucket(needed, COLUMNS) // size if needed <= COLUMNS[-1] else count
+    if room >= count:
+        return np.arange(count)
+    score[wanted] = np.inf
+    return np.sort(np.argpartition(-score, room - 1)[:room])
+
+
+def try_block(
+    data: Data,
+    penalty: Any,
+    units: Units,
+    chosen: np.ndarray,
+    lams: np.ndarray,
+    begin: Linear,
+    tol: float,
+) -> Block:
+    """Solve on the candidates, certify on everything."""
+    rest = LAMBDAS - lams.size  # a short block is filled up with its last lambda
+    level = np.append(lams, np.repeat(lams[-1:], rest))
+    begin = jax.tree.map(lambda a: np.concatenate([a, np.repeat(a[-1:], rest, axis=0)]), begin)
+    p, table = data.entry.shape[0], units.table[chosen]
+    index = table.ravel()
+    coef = np.take(begin.coef, np.minimum(index, p - 1), axis=1)
+    coef[:, index == p] = 0
+    solver = SupportNewton(table.shape[1])
+    inner_tol = max(INNER * tol, 10 * float(np.finfo(level.dtype).eps))
+    start = Linear(coef, begin.intercept)
+    found, eta = _solve(
+        data, penalty, chosen, table, level, start, inner_tol, solver.max_steps, solver
+    )
+    theta = np.zeros_like(begin.coef)
+    theta[:, index[index < p]] = np.asarray(found.params.coef)[:, index < p]
+    params = Linear(theta, found.params.intercept)
+    checked, deviance, entry = _certify(data, penalty, level, params, eta)
+    checked, deviance, entry, status = jax.device_get((checked, deviance, entry, found.status))
+    error = np.where(np.isnan(checked.gap), checked.residual, checked.gap)
+    inner = np.where(status == Status.CONVERGED, Status.AT_PRECISION, status)
+    block = Block(
+        params=params,
+        certificate=checked._replace(gradient=()),
+        deviance=deviance,
+        num_steps=found.num_steps,
+        status=np.where(error <= tol, Status.CONVERGED, inner),
+        entry=entry,
+        gradient=checked.gradient,
+    )
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[: lams.size], block)
+
+
+@compiled
+def _solve(
+    data: Data,
+    penalty: Any,
+    ids: Array,
+    table: Array,
+    lams: Array,
+    starts: Linear,
+    tol: Array,
+    limit: Array,
+    solver: Any,
+) -> tuple[Any, Array]:
+    """Every lambda on the units `ids`, whose features are `table`, and the fits."""
+    problem, penalty, null = restrict(data.problem, penalty, data.null, ids, table)
+    tol = jnp.asarray(tol, lams.dtype)
+
+    def one(lam: Array, start: Linear) -> tuple[Any, Array]:
+        found = iterate(
+            solver,
+            problem,
+            penalty.at(lam),
+            start,
+            lambda w, penalty: certify(problem, penalty, w, null),
+            tol,
+            limit,
+        )
+        return found, problem.image(found.params)
+
+    return jax.vmap(one)(lams, starts)
+
+
+@compiled
+def _certify(
+    data: Data, penalty: Any, lams: Array, params: Linear, eta: Array
+) -> tuple[Certificate, Array, Array]:
+    """Certificates over the full problem by one product of X with what the fits leave, deviances,
+    and the multiples of the lambdas at which features would enter."""
+    problem, null = data.problem, data.null
+    squares = problem.loss.quadratic and problem.outputs == ()
+
+    def one(lam: Array, params: Linear, eta: Array) -> tuple[Certificate, Array, Array]:
+        strong, coef = penalty.at(lam), params.coef
+        if squares and penalty.unpenalized(coef) is None:
+            gradient = problem.transposed_times(problem.residual(eta))
+            found = certify_squares(strong, coef, gradient, problem.value(eta), null)
+        else:
+            found = certify(problem, strong, params, null, eta)
+        return found, weighted_deviance(problem, eta), strong.entry(found.gradient)
+
+    return jax.vmap(one)(lams, params, eta)
+
+
+@compiled
+def _entry(penalty: Any, gradient: Array) -> Array:
+    return jax.vmap(penalty.entry)(gradient)
+
+
+@compiled
+def _free(penalty: Any, gradient: Array) -> Array:
+    free = penalty.unpenalized(gradient)
+    return jnp.zeros(gradient.shape, bool) if free is None else free
+
+
+def _repeated(a: np.ndarray, times: int) -> np.ndarray:
+    return np.repeat(a[None], times, axis=0)
