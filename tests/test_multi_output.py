@@ -516,9 +516,7 @@ def test_absent_class_without_intercept():
     assert_converged(solve(X, y, L.Multinomial(K), jreg.L1(0.05), fit_intercept=False))
 
 
-@pytest.mark.parametrize(
-    "loss", [L.Huber(), L.Pinball(0.5), L.SquaredHinge(), L.Multinomial(K), L.Cox()]
-)
+@pytest.mark.parametrize("loss", [L.Huber(), L.Pinball(0.5), L.SquaredHinge(), L.Cox()])
 def test_path_names_sweep(loss):
     with pytest.raises(TypeError, match=rf"path needs .* {type(loss).__name__} .*jreg.sweep"):
         jreg.path(np.ones((4, 2)), np.ones(4), loss=loss)
