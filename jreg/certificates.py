@@ -360,10 +360,19 @@ def _newton_direction(
     columns: Array,
 ) -> Linear:
     """Minimiser of <gradient, d> + 1/2 <Z d, curvature(Z d)> over intercepts and free columns, by
-    conjugate gradients on the normal equations (one step for a lone intercept)."""
+    conjugate gradients on the normal equations (directly for intercepts alone)."""
     if free is None and problem.outputs == ():
         total = jnp.sum(curvature(jnp.ones_like(problem.offset)))
         return Linear(jnp.zeros_like(problem.mean), -gradient.intercept * safe_reciprocal(total))
+    if free is None and problem.fit_intercept:
+        each = jnp.eye(problem.outputs[0], dtype=problem.offset.dtype)
+        ones = jnp.ones_like(problem.offset)
+        H = jax.vmap(lambda e: jnp.sum(curvature(ones * e[None]), axis=0))(each)
+        # softmax has no curvature along the ones: rounding must not be divided by it
+        damping = jnp.sqrt(jnp.finfo(H.dtype).eps) * jnp.trace(H)
+        H = H + jnp.where(damping > 0, damping, 1) * each
+        d = -jnp.linalg.solve(H, gradient.intercept)
+        return Linear(problem.zero().coef, d)
 
     def product(d: Linear) -> Linear:
         inside = _restrict(problem, free, curvature(_image_of(problem, free, d)))

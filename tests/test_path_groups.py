@@ -370,9 +370,7 @@ def test_float32():
     chex.assert_type(path.coef, "float32")
     done(path, 1e-4)
     X, y = classes()
-    path = jreg.path(
-        X.astype("float32"), y, loss=jreg.Multinomial(K), n_lams=20, fit_intercept=False
-    )
+    path = jreg.path(X.astype("float32"), y, loss=jreg.Multinomial(K), n_lams=20)
     chex.assert_type((path.coef, path.intercept), "float32")
     done(path, 1e-4)
 
