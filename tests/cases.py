@@ -6,6 +6,7 @@ with one of the reasons of `Exempt`; the tests check that the reason is true.
 """
 
 import dataclasses
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -21,6 +22,14 @@ import pytest
 import jreg
 
 DTYPES = ("float32", "float64")
+
+
+def mixing(l1_ratio):
+    """LogisticRegression's names for the elastic net, which changed in scikit-learn 1.8."""
+    version = importlib.metadata.version("scikit-learn")
+    if tuple(int(part) for part in version.split(".")[:2]) >= (1, 8):
+        return {"l1_ratio": l1_ratio}
+    return {"penalty": "l1"} if l1_ratio == 1 else {"penalty": "elasticnet", "l1_ratio": l1_ratio}
 
 
 def precision(dtype):

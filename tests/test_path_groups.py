@@ -4,7 +4,7 @@ import chex
 import jax
 import numpy as np
 import pytest
-from cases import precision
+from cases import mixing, precision
 
 import jreg
 from jreg.path import blocks, newton_blocks
@@ -183,7 +183,7 @@ def test_multinomial_lasso_of_scikit_learn():
     for i in (2, 5):
         lam = path.lams[i]
         model = linear_model.LogisticRegression(
-            C=1 / (len(y) * lam), l1_ratio=1, solver="saga", tol=1e-10, max_iter=100_000
+            C=1 / (len(y) * lam), solver="saga", tol=1e-10, max_iter=100_000, **mixing(1)
         ).fit(X, y)
         theirs = multinomial_value(X, y, model.coef_.T, model.intercept_)
         theirs += lam * np.abs(model.coef_).sum()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.optimize
-import sklearn
+from cases import mixing
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import (
     ElasticNet,
@@ -140,13 +140,6 @@ def test_logistic_ridge():
 def logistic_path(X, labels, l1_ratio, lam, **options):
     penalty = jreg.ElasticNet(l1_ratio=l1_ratio)
     return jreg.path(X, labels, penalty, jreg.Logistic(), lams=lam, **options, **UNSCALED)
-
-
-def mixing(l1_ratio):
-    """LogisticRegression's names for the elastic net, which changed in scikit-learn 1.8."""
-    if tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 8):
-        return {"l1_ratio": l1_ratio}
-    return {"penalty": "l1"} if l1_ratio == 1 else {"penalty": "elasticnet", "l1_ratio": l1_ratio}
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
