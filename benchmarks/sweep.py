@@ -59,17 +59,16 @@ def contenders(X: np.ndarray, y: np.ndarray, loss: Any, lams: np.ndarray) -> dic
     """Each a call that gives something with num_steps and gap."""
     problem = jreg.LinearProblem(jnp.asarray(X), jnp.asarray(y), loss)
     penalty, device = jreg.L1(), jnp.asarray(lams)
-    ready = jax.block_until_ready
     calls: dict[str, Callable] = {
         "path": lambda: jreg.path(X, y, penalty, loss, lams=lams, standardize=False),
         "solve, a warm-started loop": lambda: loop(problem, lams),
     }
     for block in BLOCKS:
         if block <= lams.size and (lams.size > 10 or block <= 2):
-            calls[f"sweep, block={block}"] = lambda block=block: ready(
-                jreg.sweep(problem, penalty, device, block=block)
+            calls[f"sweep, block={block}"] = lambda block=block: jreg.sweep(
+                problem, penalty, device, block=block
             )
-    calls[DEFAULT] = lambda: ready(jreg.sweep(problem, penalty, device))
+    calls[DEFAULT] = lambda: jreg.sweep(problem, penalty, device)
     return calls
 
 

@@ -19,7 +19,7 @@ from jreg.certificates import Certificate, certify
 from jreg.path.compiled import compiled
 from jreg.path.setup import LARGEST_MODEL, Data
 from jreg.path.sweep import solve_blocks, weighted_deviance
-from jreg.path.units import Units, per_feature, restrict
+from jreg.path.units import Units, restrict
 from jreg.problem import Linear
 from jreg.solvers import FISTA, ProxNewton
 from jreg.status import Status
@@ -48,6 +48,26 @@ class Block(NamedTuple):
     entry: ArrayLike  # (rows, p[, k])
     gradient: ArrayLike  # (rows, p[, k])
 
+    @classmethod
+    def of(
+        cls, params: Linear, found: Any, certified: tuple, lams: np.ndarray, tol: float
+    ) -> "Block":
+        """The first rows, those of `lams`, of what a solver found and of their certificates over
+        the full problem: (certificates, deviances, entries), in NumPy."""
+        checked, deviance, entry = certified
+        error = np.where(np.isnan(checked.gap), checked.residual, checked.gap)
+        inner = np.where(found.status == Status.CONVERGED, Status.AT_PRECISION, found.status)
+        block = cls(
+            params=params,
+            certificate=checked._replace(gradient=()),
+            deviance=deviance,
+            num_steps=found.num_steps,
+            status=np.where(error <= tol, Status.CONVERGED, inner),
+            entry=entry,
+            gradient=checked.gradient,
+        )
+        return jax.tree.map(lambda leaf: leaf[: lams.size], block)
+
     def last(self, before: Point) -> Point:
         """Where the next block starts."""
         if not np.isfinite(self.certificate.value[-1]):
@@ -67,7 +87,7 @@ def solve_block(
     free = penalty.unpenalized(data.null.gradient)
     used = start.params.coef != 0
     wanted = _any(units, used[None] if free is None else (used | np.asarray(free))[None])
-    entry = units.largest(per_feature(start.entry[None]))[0]
+    entry = units.largest(start.entry[None])[0]
     while True:
         chosen = _choose(units, wanted, entry)
         found = _try_block(data, penalty, units, chosen, lams, start.params, tol)
@@ -80,7 +100,7 @@ def solve_block(
 
 def _any(units: Units, flags: np.ndarray) -> np.ndarray:
     """The units in which a flag (rows, p[, k]) is up in any row."""
-    return np.asarray(units.largest(per_feature(flags)).any(axis=0))
+    return np.asarray(units.largest(flags).any(axis=0))
 
 
 def _choose(units: Units, wanted: np.ndarray, entry: np.ndarray) -> np.ndarray:
@@ -122,19 +142,8 @@ def _try_block(
     theta = np.zeros((BLOCK, *start.coef.shape), lams.dtype)
     theta[:, index[index < p]] = found.params.coef[:, index < p]
     params = Linear(theta, found.params.intercept)
-    checked, deviance, entry = jax.device_get(_certify_block(data, penalty, block, params))
-    error = np.where(np.isnan(checked.gap), checked.residual, checked.gap)
-    inner = np.where(found.status == Status.CONVERGED, Status.AT_PRECISION, found.status)
-    result = Block(
-        params=params,
-        certificate=checked._replace(gradient=()),
-        deviance=deviance,
-        num_steps=found.num_steps,
-        status=np.where(error <= tol, Status.CONVERGED, inner),
-        entry=entry,
-        gradient=checked.gradient,
-    )
-    return jax.tree.map(lambda leaf: leaf[: lams.size], result)
+    certified = jax.device_get(_certify_block(data, penalty, block, params))
+    return Block.of(params, found, certified, lams, tol)
 
 
 @compiled

@@ -28,7 +28,7 @@ from jreg.path.setup import Data
 from jreg.path.sizes import bucket
 from jreg.path.support_newton import SupportNewton
 from jreg.path.sweep import weighted_deviance
-from jreg.path.units import Units, per_feature, restrict
+from jreg.path.units import Units, restrict
 from jreg.problem import Linear
 from jreg.solvers.solve import iterate
 from jreg.status import Status
@@ -93,7 +93,7 @@ def solve_path(
         accepted = ends.size if within.all() else int(np.argmin(within))
         missed = np.zeros_like(forced)
         if accepted < ends.size:
-            missed = units.largest(per_feature(block.entry[accepted : accepted + 1]))[0] > 1
+            missed = units.largest(block.entry[accepted : accepted + 1])[0] > 1
             missed[chosen] = False
         if accepted:
             block = jax.tree.map(lambda leaf, rows=accepted: leaf[:rows], block)
@@ -123,12 +123,12 @@ def choose(
     lam, ahead = float(lams[-1]), place.gradient
     if place.slope is not None:
         ahead = ahead + (lam - place.lam) * place.slope[1]
-    entry = units.largest(per_feature(_entry(penalty, np.stack([place.gradient, ahead]))))
+    entry = units.largest(_entry(penalty, np.stack([place.gradient, ahead])))
     with np.errstate(invalid="ignore"):
         score = np.maximum(entry[0] / max(place.lam, lam), entry[1] / lam)
     score = np.where(np.isnan(score), np.inf, score)
     used = free | (place.params.coef != 0)
-    wanted = forced | (units.largest(per_feature(used[None]))[0] > 0)
+    wanted = forced | units.largest(used[None])[0]
     count, size = units.table.shape
     needed = size * max(1, int((wanted | (score >= 1 - MARGIN)).sum()))
     room = bucket(needed, COLUMNS) // size if needed <= COLUMNS[-1] else count
@@ -161,23 +161,12 @@ def try_block(
     found, eta = _solve(
         data, penalty, chosen, table, level, start, inner_tol, solver.max_steps, solver
     )
+    found = jax.device_get(found)
     theta = np.zeros_like(begin.coef)
-    theta[:, index[index < p]] = np.asarray(found.params.coef)[:, index < p]
+    theta[:, index[index < p]] = found.params.coef[:, index < p]
     params = Linear(theta, found.params.intercept)
-    checked, deviance, entry = _certify(data, penalty, level, params, eta)
-    checked, deviance, entry, status = jax.device_get((checked, deviance, entry, found.status))
-    error = np.where(np.isnan(checked.gap), checked.residual, checked.gap)
-    inner = np.where(status == Status.CONVERGED, Status.AT_PRECISION, status)
-    block = Block(
-        params=params,
-        certificate=checked._replace(gradient=()),
-        deviance=deviance,
-        num_steps=found.num_steps,
-        status=np.where(error <= tol, Status.CONVERGED, inner),
-        entry=entry,
-        gradient=checked.gradient,
-    )
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[: lams.size], block)
+    certified = jax.device_get(_certify(data, penalty, level, params, eta))
+    return Block.of(params, found, certified, lams, tol)
 
 
 @compiled

@@ -28,10 +28,12 @@ class Units(NamedTuple):
     table: np.ndarray  # (n_units, size)
     divisible: bool  # or else the one unit is all features, and the penalty cannot be restricted
 
-    def largest(self, per_feature: np.ndarray) -> np.ndarray:
-        """The largest entry of each unit, (..., n_units), of numbers >= 0 (..., n_features)."""
-        fill = np.zeros_like(per_feature[..., :1])
-        return np.concatenate([per_feature, fill], axis=-1)[..., self.table].max(axis=-1)
+    def largest(self, values: Any) -> np.ndarray:
+        """The largest of each unit, (rows, n_units), of numbers >= 0 or flags (rows, p[, k])."""
+        values = np.asarray(values)
+        per_feature = values if values.ndim < 3 else values.max(axis=2)
+        fill = np.zeros_like(per_feature[:, :1])
+        return np.concatenate([per_feature, fill], axis=1)[:, self.table].max(axis=-1)
 
 
 def units_of(penalty: Any, n_features: int, outputs: tuple[int, ...]) -> Units | None:
@@ -181,9 +183,3 @@ class Chosen:
             return getattr(self.penalty.block(g), name)(*parts)
 
         return jax.vmap(one)(self.index, *map(self._table, arrays))
-
-
-def per_feature(values: Any) -> np.ndarray:
-    """The largest over the outputs: (rows, p, k) as (rows, p); (rows, p) as it is."""
-    values = np.asarray(values)
-    return values if values.ndim < 3 else values.max(axis=2)
