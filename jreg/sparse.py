@@ -246,6 +246,17 @@ def from_compressed(csr: Any) -> Sparse:
     return Sparse(columns, _pieces(csr.indptr, csr.indices, csr.data, p))
 
 
+def by_columns(X: Sparse) -> Any:
+    """The matrix as one of SciPy's by columns (CSC), for work on the host."""
+    from scipy.sparse import csc_array
+
+    value, place = np.asarray(X.columns.value), np.asarray(X.columns.place)
+    stored = place < X.columns.length
+    first = np.asarray(X.columns.first)
+    start = np.append(0, np.cumsum(stored.sum(axis=1)))[first]
+    return csc_array((value[stored], place[stored], start), shape=X.shape)
+
+
 def _pieces(start: Any, place: Any, value: Any, length: int) -> Pieces:
     """Vectors whose entries are start[j] to start[j + 1], cut up.
 

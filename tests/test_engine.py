@@ -61,7 +61,7 @@ def test_bordered_inverse_is_a_fresh_one():
         at = np.maximum(quick, 0)
         condensed = condense.condense(
             jnp.asarray(M),
-            jnp.asarray(G[np.ix_(support, at)]),
+            jnp.asarray(G[np.ix_(at, support)]),
             jnp.asarray(G[np.ix_(at, at)]),
             members,
         )

@@ -3,7 +3,8 @@
 Within a block of lambdas only few coordinates can change state: some inactive ones may join (J),
 some active ones may drop (D). All others of the support A keep their sign, so they are linear in
 the rest and are eliminated, once, by one product with M = inv(H_AA). What is left is the small
-program on Q = J + D that `homotopy.follow` follows exactly; `trace` adds the coefficients of A.
+program on Q = J + D, `knots`, that `homotopy.follow` follows exactly; `expand` adds the
+coefficients of A.
 
 Slots: A lives in m slots of the arrays, empty ones hold -1 and have zero rows in M.
 """
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jreg.linalg import dot
-from jreg.path.homotopy import Followed, Knots, follow
+from jreg.path.homotopy import Followed, Knots
 from jreg.typing import Array, ArrayLike
 
 
@@ -35,56 +36,38 @@ class Edges(NamedTuple):
 
 
 class Condensed(NamedTuple):
-    """The elimination of A from the Hessian."""
+    """The elimination of A from the Hessian. Members of Q are rows: products with M, which is
+    symmetric, then need no transpose, which XLA would make on CPUs."""
 
     inverse: Array  # (m, m) M
-    cross: Array  # (m, q) H_AJ, columns of D zero
-    U: Array  # (m, q): M H_AJ, and columns of M for D
+    cross: Array  # (q, m) H_JA, rows of D zero
+    U: Array  # (q, m): H_JA M, and rows of M for D
     tableau: Array  # (q, q): H pivoted on A, seen on Q
     size: Array  # (q,) diagonal of H on J, inf for empty places
     slope: Array  # (m,) M edge: how the coefficients of A fall with lambda
 
 
 def condense(inverse: Array, cross: Array, inner: Array, members: Members) -> Condensed:
-    """From M, H_AQ (m, q) and H_QQ (q, q)."""
+    """From M, H_QA (q, m) and H_QQ (q, q)."""
     drops = members.slot >= 0
     used = members.quick >= 0
     joins = used & ~drops
     place = jnp.maximum(members.slot, 0)
     filled = members.support >= 0
-    cross = jnp.where(filled[:, None] & joins[None, :], cross, 0)
+    cross = jnp.where(joins[:, None] & filled[None, :], cross, 0)
     inner = jnp.where(
         joins[:, None] & joins[None, :], inner, jnp.eye(joins.size, dtype=inner.dtype)
     )
-    V = dot(inverse, cross)
-    U = jnp.where(drops[None, :], inverse[:, place], V)
-    at_drops = jnp.where(drops[:, None], U[place], 0)  # rows D of [M H_AJ, M_AD]
+    V = dot(cross, inverse)
+    U = jnp.where(drops[:, None], inverse[place], V)
+    at_drops = jnp.where(drops[None, :], U[:, place], 0)  # columns D of [H_JA M, M_DA]
     tableau = jnp.where(
-        drops[:, None],
-        jnp.where(drops[None, :], -at_drops, at_drops),
-        jnp.where(drops[None, :], at_drops.T, inner - dot(cross.T, V)),
+        drops[None, :],
+        jnp.where(drops[:, None], -at_drops, at_drops),
+        jnp.where(drops[:, None], at_drops.T, inner - dot(V, cross.T)),
     )
     size = jnp.where(used, jnp.diagonal(inner), jnp.inf)
     return Condensed(inverse, cross, U, tableau, size, dot(inverse, members.edge))
-
-
-def trace(
-    condensed: Condensed,
-    members: Members,
-    wanted: Array,
-    edges: Edges,
-    level: Array,
-    rows: Array,
-    room: Array,
-) -> tuple[tuple[Array, Array], Followed]:
-    """Coefficients of A (rows, m), those of D left 0, and of Q (rows, q), and the states of Q.
-
-    wanted: (rows, m + q), c of A and Q. level: (rows,), at the start, at `rows` places, and beyond.
-    room: how far the support may grow.
-    """
-    still, start = knots(condensed, members, wanted, edges, level)
-    found = follow(start, rows, room)
-    return expand(condensed, members, still, start, found), found
 
 
 def at(members: Members, values: Array) -> Array:
@@ -106,12 +89,17 @@ def scatter(members: Members, parts: tuple[Array, Array], capacity: int) -> Arra
 def knots(
     condensed: Condensed, members: Members, wanted: Array, edges: Edges, level: Array
 ) -> tuple[Array, Knots]:
-    """Coefficients of A at each row if nothing changed, and the program on Q."""
+    """Coefficients of A at each row if nothing changed, and the program on Q.
+
+    wanted: (rows, m + q), c of A and Q. level: (rows,), at the start, at each place, and beyond.
+    """
     m = members.support.size
     drops = members.slot >= 0
     place = jnp.maximum(members.slot, 0)
     still = dot(wanted[:, :m], condensed.inverse) - level[:, None] * condensed.slope[None, :]
-    value = jnp.where(drops[None, :], still[:, place], wanted[:, m:] - dot(still, condensed.cross))
+    value = jnp.where(
+        drops[None, :], still[:, place], wanted[:, m:] - dot(still, condensed.cross.T)
+    )
     edge = jnp.where(drops, members.edge[place], 0)
     used, quick = members.quick >= 0, jnp.maximum(members.quick, 0)
     low, high = jnp.where(used, edges.low[quick], 0), jnp.where(used, edges.high[quick], 0)
@@ -127,7 +115,7 @@ def expand(
     level = start.level[:, None]
     held = jnp.where(found.active, level * found.edge, found.value)
     shift = jnp.where(drops[None, :], held - level * start.edge[None, :], coef)
-    rest = still - dot(shift, condensed.U.T)
+    rest = still - dot(shift, condensed.U)
     slot = jnp.where(drops, members.slot, members.support.size)
     return rest.at[:, slot].set(0, mode="drop"), coef
 
@@ -142,7 +130,7 @@ def changed_tableau(tableau: Array, changed: Array) -> Array:
 def bordered(
     condensed: Condensed, members: Members, changed: Array, slots: Array, inner: Array
 ) -> Array:
-    """M after some of Q changed state: `M + W inv(T_RR) W'`, W = [M H_AN - E_N, -M_Z].
+    """M after some of Q changed state: `M + W' inv(T_RR) W`, W' = [M H_AN - E_N, -M_Z].
 
     changed: (r,) places in Q of the joins N and the drops Z, then -1. slots: (r,) where each is, or
     will be, in A. inner: inv(T_RR).
@@ -151,12 +139,11 @@ def bordered(
     used = changed >= 0
     place = jnp.maximum(changed, 0)
     joins = used & (members.slot[place] < 0)
-    unit = (jnp.arange(m)[:, None] == jnp.where(joins, slots, -1)[None, :]).astype(
-        condensed.U.dtype
-    )
-    columns = condensed.U[:, place]
-    W = jnp.where(used[None, :], jnp.where(joins[None, :], columns, -columns) - unit, 0)
-    M = condensed.inverse + dot(dot(W, inner), W.T)
+    unit = jnp.where(joins, slots, -1)[:, None] == jnp.arange(m)[None, :]
+    rows = condensed.U[place]
+    rows = jnp.where(joins[:, None], rows, -rows) - unit.astype(rows.dtype)
+    W = jnp.where(used[:, None], rows, 0)
+    M = condensed.inverse + dot(W.T, dot(inner, W))
     freed = jnp.where(used & ~joins, slots, m)
     gone = jnp.zeros(m, bool).at[freed].set(True, mode="drop")
     return jnp.where(gone[:, None] | gone[None, :], 0, M)

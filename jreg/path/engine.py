@@ -19,6 +19,7 @@ from jreg.path.newton_blocks import solve_path
 from jreg.path.progress import progress_bar
 from jreg.path.result import Path
 from jreg.path.setup import Data, setup
+from jreg.path.sparse_newton import solve_sparse, suits
 from jreg.path.squared_model import SquaredModel
 from jreg.path.sweep import explained
 from jreg.path.units import Units, units_of
@@ -221,12 +222,16 @@ class _Rows(NamedTuple):
 def _fill(rows: _Rows, data: Data, penalty: Any, units: Units, tol: float) -> Iterator[int]:
     """Solve every lambda, writing into `rows`; yields how many are done."""
     single = data.entry.ndim == 1
-    if single and can_walk(data):
+    walks = single and can_walk(data)
+    sparse = walks and suits(data, penalty)
+    if walks and not sparse:
         yield from _walk(rows, data, penalty, units, tol)
         return
     point, k = first_point(data), 0
-    if penalty.convex and units.divisible and not (single and penalty.separable):
-        for block in solve_path(data, penalty, units, rows.lams[rows.lams > 0], tol):
+    in_blocks = penalty.convex and units.divisible and not (single and penalty.separable)
+    if sparse or in_blocks:
+        way = solve_sparse if sparse else solve_path
+        for block in way(data, penalty, units, rows.lams[rows.lams > 0], tol):
             rows.write(k, block)
             point = block.last(point)
             k += block.status.size

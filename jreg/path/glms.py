@@ -8,7 +8,7 @@ fits give new models, until they agree. Newton's method along a path: Park and H
 Friedman, Hastie and Tibshirani (2010).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,8 @@ from jreg.linalg import dot, safe_reciprocal
 from jreg.losses import means
 from jreg.path.candidates import Candidates
 from jreg.path.compiled import compiled
-from jreg.path.condense import Edges, Members, at, condense, scatter, trace
+from jreg.path.condense import Condensed, Edges, Members, at, condense, expand, knots, scatter
+from jreg.path.homotopy import Followed, Knots, follow
 from jreg.path.inverse import support_inverse
 from jreg.path.squares import Checked, Solved, smooth_slope
 from jreg.path.sweep import weighted_deviance
@@ -28,69 +29,114 @@ from jreg.typing import Array
 REPETITIONS = 60
 
 
-@compiled
+class Frozen(NamedTuple):
+    """What the repetitions of a block share."""
+
+    support: Array  # (m, n) columns of A over their norms
+    quick: Array  # (q, n) columns of Q
+    weight: Array  # (n,) S W0
+    condensed: Condensed
+
+
 def solve_rows(
     known: Candidates,
     problem: CentredProblem,
     edges: Edges,
     members: Members,
-    start: Array,
+    coef: Array,
     level: Array,
     rows: Array,
     room: Array,
     penalty: Any,
     unit: Array,
-    tol: Array,
+    tol: float,
 ) -> tuple[Solved, Array]:
     """All rows of a block, and their fits Z theta + b.
 
-    start: (rows, capacity) predicted coefficients; row 0 is exact.
-    penalty: restricted to the candidates. unit: (capacity,) coefficients per coefficient of unit
-    columns. tol: change of the fits, root mean square in the frozen weights, at which they agree.
+    coef: (rows, capacity), a guess; row 0 is exact. penalty: restricted to the candidates.
+    unit: (capacity,) coefficients per coefficient of unit columns. tol: change of the fits, root
+    mean square in the frozen weights, at which they agree.
     """
+    frozen, fits = _freeze(known, problem, edges, members, coef, rows)
+    for _ in range(REPETITIONS):
+        still, start = _model(frozen, problem, members, edges, level, penalty, unit, coef, fits)
+        found = follow(start, rows, room)
+        coef, fits, change = _move(frozen, members, still, start, found, coef, fits, rows)
+        if not change > tol:
+            break
+    return Solved(coef, frozen.condensed, found), fits
+
+
+@compiled
+def _freeze(
+    known: Candidates,
+    problem: CentredProblem,
+    edges: Edges,
+    members: Members,
+    coef: Array,
+    rows: Array,
+) -> tuple[Frozen, Array]:
+    """The Hessian in the middle of the block, condensed; and the fits of a guess."""
     support, quick = jnp.maximum(members.support, 0), jnp.maximum(members.quick, 0)
     filled = members.support >= 0
     XA = jnp.where(filled[:, None], known.rows[support], 0)
     XQ = jnp.where((members.quick >= 0)[:, None], known.rows[quick], 0)
-    number = jnp.arange(level.size)
-
-    fits = dot(start, known.rows)
-    middle = fits[(rows + 1) // 2]
-    frozen = _curvature(problem, middle)
-    root = jnp.sqrt(frozen)[None, :]
+    fits = dot(coef, known.rows)
+    weight = _curvature(problem, fits[(rows + 1) // 2])
+    root = jnp.sqrt(weight)[None, :]
     XAw, XQw = XA * root, XQ * root
     H = dot(XAw, XAw.T) + jnp.diag(edges.ridge[support])
     inner = dot(XQw, XQw.T) + jnp.diag(edges.ridge[quick])
-    condensed = condense(support_inverse(H, filled), dot(XAw, XQw.T), inner, members)
-    size = jnp.sum(frozen)
+    condensed = condense(support_inverse(H, filled), dot(XQw, XAw.T), inner, members)
+    return Frozen(XA, XQ, weight, condensed), fits
 
-    def once(coef: Array, fits: Array) -> tuple[Array, Array, Any]:
-        curvature = jax.vmap(lambda eta: _curvature(problem, eta))(fits)
-        g = jnp.sum(curvature, axis=1) / size
-        g = jnp.where(g > 0, g, 1)[:, None]
-        slopes = jax.vmap(lambda eta: problem.residual(eta + problem.offset))(fits)
-        wanted = dot(frozen[None, :] * fits - slopes / g, jnp.concatenate([XA, XQ]).T)
-        slope = jax.vmap(lambda lam, w: smooth_slope(penalty.at(lam), lam, unit, edges, w))
-        wanted += at(members, edges.ridge[None, :] * coef - slope(level, coef) / g)
-        parts, found = trace(condensed, members, wanted, edges, level / g[:, 0], rows, room)
-        new = dot(parts[0], XA) + dot(parts[1], XQ)
-        moves = ((number >= 1) & (number <= found.reached + 1))[:, None]
-        coef = jnp.where(moves, scatter(members, parts, coef.shape[1]), coef)
-        return coef, jnp.where(moves, new, fits), found
 
-    def repeat(state: tuple) -> tuple:
-        coef, fits, _, _, k = state
-        coef, new, found = once(coef, fits)
-        change = jnp.sqrt(dot((new - fits) ** 2, frozen) / size)
-        counted = (number <= rows) & (number <= found.reached)
-        return coef, new, found, jnp.max(jnp.where(counted, change, 0)), k + 1
+@compiled
+def _model(
+    frozen: Frozen,
+    problem: CentredProblem,
+    members: Members,
+    edges: Edges,
+    level: Array,
+    penalty: Any,
+    unit: Array,
+    coef: Array,
+    fits: Array,
+) -> tuple[Array, Knots]:
+    """The program on Q of the quadratic models of all rows at their fits."""
+    curvature = jax.vmap(lambda eta: _curvature(problem, eta))(fits)
+    g = jnp.sum(curvature, axis=1) / jnp.sum(frozen.weight)
+    g = jnp.where(g > 0, g, 1)[:, None]
+    slopes = jax.vmap(lambda eta: problem.residual(eta + problem.offset))(fits)
+    response = frozen.weight[None, :] * fits - slopes / g
+    wanted = [dot(response, columns.T) for columns in (frozen.support, frozen.quick)]
+    slope = jax.vmap(lambda lam, w: smooth_slope(penalty.at(lam), lam, unit, edges, w))
+    bend = at(members, edges.ridge[None, :] * coef - slope(level, coef) / g)
+    wanted = jnp.concatenate(wanted, axis=1) + bend
+    return knots(frozen.condensed, members, wanted, edges, level / g[:, 0])
 
-    def unfinished(state: tuple) -> Array:
-        return (state[4] < REPETITIONS) & (state[3] > tol)
 
-    first = (*once(start, fits), jnp.full((), jnp.inf, level.dtype), 1)
-    coef, fits, found, _, _ = jax.lax.while_loop(unfinished, repeat, first)
-    return Solved(coef, condensed, found), fits
+@compiled
+def _move(
+    frozen: Frozen,
+    members: Members,
+    still: Array,
+    start: Knots,
+    found: Followed,
+    coef: Array,
+    fits: Array,
+    rows: Array,
+) -> tuple[Array, Array, Array]:
+    """New coefficients and fits of all rows that were reached, and the largest change of fits."""
+    number = jnp.arange(coef.shape[0])
+    parts = expand(frozen.condensed, members, still, start, found)
+    new = dot(parts[0], frozen.support) + dot(parts[1], frozen.quick)
+    moves = ((number >= 1) & (number <= found.reached + 1))[:, None]
+    coef = jnp.where(moves, scatter(members, parts, coef.shape[1]), coef)
+    new = jnp.where(moves, new, fits)
+    change = jnp.sqrt(dot((new - fits) ** 2, frozen.weight) / jnp.sum(frozen.weight))
+    counted = (number <= rows) & (number <= found.reached)
+    return coef, new, jnp.max(jnp.where(counted, change, 0))
 
 
 @compiled

@@ -111,8 +111,8 @@ def _widen(condensed: Any, members: Any, size: int) -> tuple[Any, Any]:
     more = (0, size - members.support.size)
     condensed = condensed._replace(
         inverse=jnp.pad(condensed.inverse, (more, more)),
-        cross=jnp.pad(condensed.cross, (more, (0, 0))),
-        U=jnp.pad(condensed.U, (more, (0, 0))),
+        cross=jnp.pad(condensed.cross, ((0, 0), more)),
+        U=jnp.pad(condensed.U, ((0, 0), more)),
         slope=jnp.pad(condensed.slope, more),
     )
     support = jnp.pad(members.support, more, constant_values=-1)

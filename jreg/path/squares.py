@@ -24,7 +24,6 @@ from jreg.path.condense import (
     expand,
     knots,
     scatter,
-    trace,
 )
 from jreg.path.homotopy import Followed, Knots, follow
 from jreg.path.inverse import support_inverse
@@ -99,7 +98,6 @@ def _finish(
     return scatter(members, expand(condensed, members, still, start, found), target.size)
 
 
-@compiled
 def solve_rows_repeatedly(
     known: Candidates,
     target: Array,
@@ -111,39 +109,60 @@ def solve_rows_repeatedly(
     room: Array,
     penalty: Any,
     unit: Array,
-    start: Array,
-    tol: Array,
+    coef: Array,
+    tol: float,
 ) -> Solved:
     """The same for a penalty with a smooth remainder, restricted to the candidates.
 
-    unit: (capacity,) coefficients per coefficient of unit columns. start: (rows, capacity).
+    unit: (capacity,) coefficients per coefficient of unit columns. coef: (rows, capacity), a guess.
     """
-    condensed = _condense(known, edges, inverse, members)
-    number = jnp.arange(level.size)
+    condensed = _condense_alone(known, edges, inverse, members)
+    for _ in range(REPETITIONS):
+        still, start = _model(condensed, members, target, edges, level, penalty, unit, coef)
+        found = follow(start, rows, room)
+        coef, change = _move(condensed, members, still, start, found, coef, rows)
+        if not change > tol:
+            break
+    return Solved(coef, condensed, found)
+
+
+@compiled
+def _model(
+    condensed: Condensed,
+    members: Members,
+    target: Array,
+    edges: Edges,
+    level: Array,
+    penalty: Any,
+    unit: Array,
+    coef: Array,
+) -> tuple[Array, Knots]:
+    """The program on Q with the remainder's slope and curvature at `coef`."""
 
     def remainder(lam: Array, w: Array) -> Array:
         return smooth_slope(penalty.at(lam), lam, unit, edges, w)
 
-    def once(coef: Array) -> tuple[Array, Followed]:
-        wanted = target[None, :] + edges.ridge[None, :] * coef - jax.vmap(remainder)(level, coef)
-        parts, found = trace(condensed, members, at(members, wanted), edges, level, rows, room)
-        new = scatter(members, parts, target.size)
-        moves = (number >= 1) & (number <= found.reached + 1)
-        return jnp.where(moves[:, None], new, coef), found
+    wanted = target[None, :] + edges.ridge[None, :] * coef - jax.vmap(remainder)(level, coef)
+    return knots(condensed, members, at(members, wanted), edges, level)
 
-    def repeat(state: tuple) -> tuple:
-        coef, _, _, k = state
-        new, found = once(coef)
-        change = jnp.sqrt(jnp.sum((new - coef) ** 2, axis=1))
-        return new, found, jnp.max(jnp.where(number <= rows, change, 0)), k + 1
 
-    def unfinished(state: tuple) -> Array:
-        _, _, change, k = state
-        return (k < REPETITIONS) & (change > tol)
-
-    first = once(start)
-    coef, found, _, _ = jax.lax.while_loop(unfinished, repeat, (*first, jnp.inf, 1))
-    return Solved(coef, condensed, found)
+@compiled
+def _move(
+    condensed: Condensed,
+    members: Members,
+    still: Array,
+    start: Knots,
+    found: Followed,
+    coef: Array,
+    rows: Array,
+) -> tuple[Array, Array]:
+    """New coefficients of all rows that were reached, and the largest change of a row."""
+    number = jnp.arange(coef.shape[0])
+    parts = expand(condensed, members, still, start, found)
+    moves = (number >= 1) & (number <= found.reached + 1)
+    new = jnp.where(moves[:, None], scatter(members, parts, coef.shape[1]), coef)
+    change = jnp.sqrt(jnp.sum((new - coef) ** 2, axis=1))
+    return new, jnp.max(jnp.where(number <= rows, change, 0))
 
 
 def smooth_slope(penalty: Any, lam: Array, unit: Array, edges: Edges, w: Array) -> Array:
@@ -157,7 +176,10 @@ def smooth_slope(penalty: Any, lam: Array, unit: Array, edges: Edges, w: Array) 
 def _condense(known: Candidates, edges: Edges, inverse: Array, members: Members) -> Condensed:
     rows, columns = jnp.maximum(members.support, 0), jnp.maximum(members.quick, 0)
     inner = known.gram[columns[:, None], columns[None, :]] + jnp.diag(edges.ridge[columns])
-    return condense(inverse, known.gram[rows[:, None], columns[None, :]], inner, members)
+    return condense(inverse, known.gram[columns[:, None], rows[None, :]], inner, members)
+
+
+_condense_alone = compiled(_condense)
 
 
 @compiled
