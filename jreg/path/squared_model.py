@@ -35,7 +35,7 @@ class SquaredModel:
         self.exact = min(max(1e-10, 16 * eps), tol) if self.linear else tol
         settled = max(1e-3 * tol**0.5 if penalty.convex else 0.1 * tol, 10 * eps)
         self.settled = settled * self.square**0.5
-        self.drift = float(np.sqrt(eps))
+        self.drift = float(np.sqrt(eps)) if self.linear else float("inf")
         if problem.gram is not None:
             pool.take_all(_of_unit_columns(problem.gram, pool.norm))
         else:

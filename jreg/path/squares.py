@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jreg.certificates import NullModel, certify_squares
 from jreg.linalg import dot, safe_reciprocal
@@ -25,6 +26,7 @@ from jreg.path.condense import (
     knots,
     scatter,
 )
+from jreg.path.extrapolate import MEMORY, extrapolate
 from jreg.path.homotopy import Followed, Knots, follow
 from jreg.path.inverse import support_inverse
 from jreg.problem import CentredProblem
@@ -117,12 +119,18 @@ def solve_rows_repeatedly(
     unit: (capacity,) coefficients per coefficient of unit columns. coef: (rows, capacity), a guess.
     """
     condensed = _condense_alone(known, edges, inverse, members)
+    starts, ends, last = [coef], [], np.inf
     for _ in range(REPETITIONS):
-        still, start = _model(condensed, members, target, edges, level, penalty, unit, coef)
+        still, start = _model(condensed, members, target, edges, level, penalty, unit, starts[-1])
         found = follow(start, rows, room)
-        coef, change = _move(condensed, members, still, start, found, coef, rows)
+        coef, change = _move(condensed, members, still, start, found, starts[-1], rows)
         if not change > tol:
             break
+        if change > last:  # another support: what is remembered is of another map
+            starts, ends = starts[-1:], []
+        ends.append(np.asarray(coef))
+        starts.append(extrapolate(starts, ends))
+        starts, ends, last = starts[-MEMORY:], ends[1 - MEMORY :], float(change)
     return Solved(coef, condensed, found)
 
 
