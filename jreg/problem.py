@@ -324,6 +324,8 @@ class CentredProblem:
 
     def column_curvature(self) -> Array:
         """Bound of the second derivative of F along each theta_j: smoothness * mean of Z_j^2."""
+        if self.gram is not None:
+            return self._bound() * jnp.diagonal(self.gram)
         squares, _ = design.column_moments(self.X, self.weight, self.mean)
         return self._bound() * squares * linalg.safe_reciprocal(self.scale) ** 2
 

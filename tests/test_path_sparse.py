@@ -16,8 +16,8 @@ from hypothesis.extra import numpy as arrays
 from sklearn.linear_model import ElasticNet, enet_path
 
 import jreg
-from jreg import design, linalg
-from jreg.path import glms, squares
+from jreg import design, linalg, penalties
+from jreg.path import glms, sparse_newton, squares
 from jreg.sparse import CHUNK, compressed, from_compressed
 from jreg.status import Status
 
@@ -182,8 +182,9 @@ LOSSES = {"squared": jreg.Squared(), "logistic": jreg.Logistic(), "poisson": jre
 SMALL = {"n_lams": 12, "lam_min_ratio": 0.05}
 
 
-def same(X, y, tol=1e-8, make=sp.csr_array, **options):
+def same(X, y, tol=1e-8, make=sp.csr_array, gap=None, **options):
     """The path of the sparse data, once it is that of the dense data."""
+    options["tol"] = gap
     found, wanted = jreg.path(make(X), y, **options), jreg.path(X, y, **options)
     np.testing.assert_allclose(found.lams, wanted.lams, rtol=1e-12)
     np.testing.assert_array_equal(found.status, wanted.status)
@@ -308,6 +309,111 @@ def test_data_of_the_same_size_compile_nothing():
     other[np.nonzero(other)[0][:2], np.nonzero(other)[1][:2]] = 0
     jreg.path(sp.csr_array(other), response(X), **SMALL)
     assert compilations() == first
+
+
+# --- large ones, by products with columns of the support ---------------------------------------
+
+
+@pytest.fixture
+def as_if_large(monkeypatch):
+    """Every wide sparse path goes the way of large ones; counts its products with the whole X."""
+    calls, original = [], sparse_newton.certify_fits
+    monkeypatch.setattr(sparse_newton, "LARGE", 0)
+    monkeypatch.setattr(
+        sparse_newton, "certify_fits", lambda *a: calls.append(1) or original(*a)
+    )
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        ("squared", {}),
+        ("logistic", {}),
+        pytest.param("poisson", {}, marks=slow),
+        pytest.param("squared", {"fit_intercept": False, "standardize": False}, marks=slow),
+        pytest.param("logistic", {"fit_intercept": False}, marks=slow),
+        ("squared", {"penalty": jreg.ElasticNet(l1_ratio=0.5), "standardize": False}),
+        pytest.param("logistic", {"penalty": jreg.ElasticNet(l1_ratio=0.5)}, marks=slow),
+        pytest.param("squared", {"penalty": penalties.NonNegativeL1()}, marks=slow),
+        pytest.param("squared", {"penalty": penalties.AsymmetricL1(above=1.0, below=2.0)}, marks=slow),
+        ("squared", {"penalty": jreg.L1(weights=np.minimum(np.arange(90) // 2, 1.0))}),
+    ],
+    ids=str,
+)
+def test_large_ones(as_if_large, loss, options):
+    """The same solutions, in few products with the whole of X."""
+    X = matrix(*WIDE)
+    found = same(X, response(X, loss), loss=LOSSES[loss], **options, tol=1e-6, **SMALL, gap=1e-10)
+    assert found.gap.max() <= 1e-10
+    assert 1 <= len(as_if_large) <= 8
+
+
+def test_large_ones_weighted(as_if_large):
+    X, rng = matrix(*WIDE), np.random.default_rng(5)
+    y, offset, weight = response(X), 0.2 * rng.normal(size=40), rng.integers(0, 3, 40) * 1.0
+    same(X, y, sample_weight=weight, offset=offset, tol=1e-6, **SMALL, gap=1e-10)
+    assert as_if_large
+
+
+@pytest.mark.parametrize("loss", ["squared", pytest.param("logistic", marks=slow)])
+def test_large_ones_with_equal_columns(as_if_large, loss):
+    """A support without an inverse, opposite columns, and more features than the rows can tell."""
+    X = matrix(30, 60)
+    X[:, 20:30], X[:, 30:35] = X[:, 10:20], -X[:, 10:15]
+    y = response(X, loss)
+    path = jreg.path(sp.csr_array(X), y, loss=LOSSES[loss], n_lams=30, lam_min_ratio=1e-3)
+    wanted = jreg.path(X, y, loss=LOSSES[loss], lams=path.lams)
+    assert as_if_large
+    assert (path.status == Status.CONVERGED).all()
+    assert path.gap.max() <= 1e-6
+    np.testing.assert_allclose(path.deviance_ratio, wanted.deviance_ratio, atol=1e-5)
+
+
+def test_large_ones_that_another_way_serves(as_if_large):
+    """Penalties beyond kinks and a ridge; tall data with a Gram matrix."""
+    X = matrix(*WIDE)
+    same(X, response(X), penalty=jreg.MCP(gamma=4.0), tol=1e-7, **SMALL)
+    same(matrix(), response(matrix()), n_lams=4)
+    assert not as_if_large
+
+
+def test_a_large_one_in_any_order_down_to_zero(as_if_large):
+    """lam = 0 last, lambdas twice, and an early end."""
+    X = matrix(40, 30)[:, :30]
+    X, y = np.hstack([X, X[:, :15] ** 2]), response(X)
+    path = jreg.path(sp.csr_array(X), y, lams=[0.01, 0.5, 0.1, 0.1, 1e-3], tol=1e-9)
+    wanted = jreg.path(X, y, lams=path.lams, tol=1e-9)
+    assert as_if_large
+    np.testing.assert_allclose(path.coef, wanted.coef, atol=1e-5)
+    path = jreg.path(sp.csr_array(X), y, max_deviance_ratio=0.5)
+    assert path.status[0] == Status.CONVERGED
+    assert path.status[-1] == Status.NOT_RUN
+
+
+def test_a_large_one_interrupted(as_if_large):
+    """What is done before Ctrl-C stays."""
+    X = matrix(*WIDE)
+
+    def stop(done, total):
+        if done > 5:
+            raise KeyboardInterrupt
+
+    path = jreg.path(sp.csr_array(X), response(X), n_lams=40, progress=stop)
+    assert path.status[0] == Status.CONVERGED
+    assert path.status[-1] == Status.NOT_RUN
+    assert len(as_if_large) < 3
+
+
+@slow
+def test_large_ones_in_float32(as_if_large):
+    X = matrix(*WIDE)
+    path = jreg.path(sp.csr_array(X.astype("float32")), response(X).astype("float32"), **SMALL)
+    assert as_if_large
+    assert path.coef.dtype == np.float32
+    assert (path.status == Status.CONVERGED).all()
+    wanted = jreg.path(X, response(X), lams=path.lams)
+    np.testing.assert_allclose(path.deviance_ratio, wanted.deviance_ratio, atol=1e-3)
 
 
 # --- what comes in ----------------------------------------------------------------------------

@@ -37,11 +37,11 @@ def setup(problem: LinearProblem, penalty: Any) -> Data:
 def _setup(problem: LinearProblem, penalty: Any) -> Data:
     """All but X: what a compiled program returns is a copy."""
     centred = problem.centred()
-    null = null_model(centred, penalty)
-    entry = penalty.entry(null.gradient)
     n, p = problem.X.shape
     if penalty.separable and problem.outputs(n) == () and n >= p and p <= LARGEST_MODEL:
         centred = centred.with_gram()
+    null = null_model(centred, penalty)
+    entry = penalty.entry(null.gradient)
     # a ridge of this strength moves eta by 1e-3 of the size of the null model's residual
     norms = jnp.sqrt(null.curvature / (problem.loss.smoothness or 1.0))
     largest_ridge = (
