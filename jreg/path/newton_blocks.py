@@ -24,11 +24,11 @@ from jreg.certificates import Certificate, certify, certify_squares
 from jreg.path.blocks import Block, Point, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.compress import compressed
+from jreg.path.gathered import gathered
 from jreg.path.setup import Data
-from jreg.path.sizes import bucket
-from jreg.path.support_newton import SupportNewton
+from jreg.path.support_newton import SupportNewton, freeze
 from jreg.path.sweep import weighted_deviance
-from jreg.path.units import Units, restrict
+from jreg.path.units import Units, restricted
 from jreg.problem import Linear
 from jreg.solvers.solve import iterate
 from jreg.status import Status
@@ -37,7 +37,9 @@ from jreg.typing import Array
 LAMBDAS = 10  # in a block
 MARGIN = 0.1  # a unit whose gradient is predicted this close to its edge is a candidate
 INNER = 0.3  # of tol, within which a block is solved on its candidates
-COLUMNS = (512, 2048, 4096, 8192, 16384)
+FEW = 512  # columns that are candidates in any case
+COLUMNS = (FEW, 8192, 16384, 32768)  # there is room for
+FROZEN = 256  # entries of theta for which a second derivative is inverted, at most
 
 
 class Place(NamedTuple):
@@ -87,8 +89,11 @@ def solve_path(
     forced, k = np.zeros(units.table.shape[0], bool), 0
     while k < lams.size:
         ends = lams[k : k + LAMBDAS]
-        chosen = choose(penalty, units, place, ends, free, forced)
-        block = try_block(data, penalty, units, chosen, ends, place.predicted(ends), tol)
+        score = scores(penalty, place, float(ends[-1]))
+        used = units.largest((free | (place.params.coef != 0))[None])[0] > 0
+        chosen = choose(units, score, used | forced)
+        begin = place.predicted(ends)
+        block = try_block(data, penalty, units, chosen, score, ends, begin, tol)
         within = block.status == Status.CONVERGED
         accepted = ends.size if within.all() else int(np.argmin(within))
         missed = np.zeros_like(forced)
@@ -110,32 +115,37 @@ def solve_path(
         k += ends.size
 
 
-def choose(
-    penalty: Any,
-    units: Units,
-    place: Place,
-    lams: np.ndarray,
-    free: np.ndarray,
-    forced: np.ndarray,
-) -> np.ndarray:
-    """The candidates of a block, in order; their number is one of few, so others that come next
-    fill it up."""
-    lam, ahead = float(lams[-1]), place.gradient
+def scores(penalty: Any, place: Place, lam: float) -> np.ndarray:
+    """How close entries come to entering by `lam`, 1 for those that do: from the gradient here,
+    and as it will be if its slope goes on; like coef."""
+    ahead = place.gradient
     if place.slope is not None:
         ahead = ahead + (lam - place.lam) * place.slope[1]
-    entry = units.largest(_entry(penalty, np.stack([place.gradient, ahead])))
+    entry = np.asarray(_entry(penalty, np.stack([place.gradient, ahead])))
     with np.errstate(invalid="ignore"):
         score = np.maximum(entry[0] / max(place.lam, lam), entry[1] / lam)
-    score = np.where(np.isnan(score), np.inf, score)
-    used = free | (place.params.coef != 0)
-    wanted = forced | units.largest(used[None])[0]
+    return np.where(np.isnan(score), np.inf, score)
+
+
+def choose(units: Units, score: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The candidates of a block, those that are wanted (n_units,) first: with those that come
+    close to entering, and at least as many as make `FEW` columns."""
+    score = np.where(wanted, np.inf, units.largest(score[None])[0])
     count, size = units.table.shape
-    needed = size * max(1, int((wanted | (score >= 1 - MARGIN)).sum()))
-    room = bucket(needed, COLUMNS) // size if needed <= COLUMNS[-1] else count
-    if room >= count:
+    enough = max(FEW // size, int((score >= 1 - MARGIN).sum()))
+    if enough >= count:
         return np.arange(count)
-    score[wanted] = np.inf
-    return np.sort(np.argpartition(-score, room - 1)[:room])
+    best = np.argpartition(-score, enough - 1)[:enough]
+    return best[np.argsort(-score[best], kind="stable")]
+
+
+def _room(units: Units, count: int) -> int:
+    """For how many units there is room if `count` are candidates; one of few numbers."""
+    every, size = units.table.shape
+    if every * size <= FEW:
+        return every
+    columns = next((c for c in COLUMNS if count * size <= c), every * size)
+    return columns // size
 
 
 def try_block(
@@ -143,6 +153,7 @@ def try_block(
     penalty: Any,
     units: Units,
     chosen: np.ndarray,
+    score: np.ndarray,
     lams: np.ndarray,
     begin: Linear,
     tol: float,
@@ -151,22 +162,47 @@ def try_block(
     rest = LAMBDAS - lams.size  # a short block is filled up with its last lambda
     level = np.append(lams, np.repeat(lams[-1:], rest))
     begin = jax.tree.map(lambda a: np.concatenate([a, np.repeat(a[-1:], rest, axis=0)]), begin)
-    p, table = data.entry.shape[0], units.table[chosen]
+    p, nobody = data.entry.shape[0], units.table.shape[0]
+    none = _room(units, chosen.size) - chosen.size
+    ids = np.append(chosen, np.full(none, nobody))
+    table = np.append(units.table, np.full_like(units.table[:1], p), axis=0)[ids]
     index = table.ravel()
+    present = index < p
     coef = np.take(begin.coef, np.minimum(index, p - 1), axis=1)
-    coef[:, index == p] = 0
+    coef[:, ~present] = 0
     solver = SupportNewton(table.shape[1])
     inner_tol = max(INNER * tol, 10 * float(np.finfo(level.dtype).eps))
-    start = Linear(coef, begin.intercept)
     found, eta = _solve(
-        data, penalty, chosen, table, level, start, inner_tol, solver.max_steps, solver
+        data,
+        penalty,
+        ids,
+        table,
+        np.int32(chosen.size * table.shape[1]),
+        _likely(coef, score, index),
+        level,
+        Linear(coef, begin.intercept),
+        inner_tol,
+        solver.max_steps,
+        solver,
     )
     found = jax.device_get(found)
     theta = np.zeros_like(begin.coef)
-    theta[:, index[index < p]] = found.params.coef[:, index < p]
+    theta[:, index[present]] = found.params.coef[:, present]
     params = Linear(theta, found.params.intercept)
     certified = jax.device_get(_certify(data, penalty, level, params, eta))
     return Block.of(params, found, certified, lams, tol)
+
+
+def _likely(coef: np.ndarray, score: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.int32]:
+    """The entries of theta likely to be in use, at most `FROZEN`, and their number."""
+    present = index < score.shape[0]
+    near = np.zeros(coef.shape[1:], score.dtype)
+    near[present] = score[index[present]]
+    near = np.where(coef[0] != 0, np.inf, near).ravel()
+    likely = np.nonzero(near >= 1)[0]
+    likely = likely[np.argsort(-near[likely], kind="stable")][:FROZEN]
+    rest = FROZEN - likely.size
+    return np.append(likely, np.zeros(rest, int)).astype(np.int32), np.int32(likely.size)
 
 
 @compiled
@@ -175,15 +211,23 @@ def _solve(
     penalty: Any,
     ids: Array,
     table: Array,
+    used: Array,
+    likely: tuple[Array, Array],
     lams: Array,
     starts: Linear,
     tol: Array,
     limit: Array,
     solver: Any,
 ) -> tuple[Any, Array]:
-    """Every lambda on the units `ids`, whose features are `table`, and the fits."""
-    problem, penalty, null = restrict(data.problem, penalty, data.null, ids, table)
+    """Every lambda on the units `ids`, whose features are `table`, of which the first `used`
+    columns count; and the fits."""
+    problem, null = gathered(data.problem, data.null, table.ravel(), used)
+    penalty = restricted(penalty, data.null, ids, table)
     tol = jnp.asarray(tol, lams.dtype)
+    if penalty.separable:
+        middle = lams.size // 2
+        start = jax.tree.map(lambda a: a[middle], starts)
+        problem = freeze(problem, penalty.at(lams[middle]), start, *likely)
 
     def one(lam: Array, start: Linear) -> tuple[Any, Array]:
         found = iterate(

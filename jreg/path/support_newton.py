@@ -4,6 +4,7 @@ Everything is a product with X or its transpose, so that under `vmap` the lambda
 each pass over the columns.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,8 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from jreg import tree
+from jreg.linalg import dot
 from jreg.losses import means
 from jreg.losses.means import like_rows
+from jreg.path.gathered import Gathered, single
+from jreg.path.inverse import support_inverse
 from jreg.problem import CentredProblem, Linear, OnCoef
 from jreg.solvers.forward_backward import GROWTH, first_step, safe_step
 from jreg.typing import Array
@@ -21,6 +25,23 @@ ACCURACY = 0.1  # of a Newton direction: the relative residual of its equation
 MOST_PRODUCTS = 50  # with the second derivative, for one direction
 SUFFICIENT = 1e-4  # of the decrease that the slope promises
 SHORTEST = 1e-3
+TOGETHER = 32  # products with unit vectors made at a time
+RIDGE = 1e-3  # of the diagonal, added before an inverse is frozen
+
+
+class Frozen(NamedTuple):
+    """The inverse of a second derivative, somewhere nearby, on some entries of theta."""
+
+    index: Array  # (m,) the entries; their number for none
+    slot: Array  # (entries,) where each is among them; m for none
+    inverse: Array  # (m, m)
+
+    def solve(self, r: Array, otherwise: Array) -> Array:
+        """`inverse r` on these entries, else as given."""
+        part = r.ravel().at[self.index].get(mode="fill", fill_value=0)
+        solved = dot(self.inverse, part).at[self.slot].get(mode="fill", fill_value=0)
+        inside = self.slot < self.index.size
+        return jnp.where(inside, solved, otherwise.ravel()).reshape(r.shape)
 
 
 class State(NamedTuple):
@@ -68,7 +89,7 @@ class SupportNewton:
         return State(image, problem.column_curvature() / bound, metric, step)
 
     def update(
-        self, problem: CentredProblem, penalty: OnCoef, params: Linear, state: State
+        self, problem: Gathered, penalty: OnCoef, params: Linear, state: State
     ) -> tuple[Linear, State]:
         """Newton on the support, then a proximal gradient step on everything."""
         image = state.image
@@ -80,43 +101,41 @@ class SupportNewton:
         return new.params, state._replace(image=new.image, step=new.step)
 
     def _direction(
-        self, problem: CentredProblem, penalty: Any, params: Linear, image: Array, squares: Array
+        self, problem: Gathered, penalty: Any, params: Linear, image: Array, squares: Array
     ) -> tuple[Linear, Array]:
         """The Newton direction on the support, and the objective's slope along it."""
         w = params.coef
         active = penalty.support(w) & like_rows(squares > 0, w)
-        slope, bend_penalty = jax.linearize(jax.grad(penalty.value), w)
-        residual, bend_loss = jax.linearize(problem.residual, image)
+        smooth = problem.gradient(image)
+        coef = jnp.where(active, smooth.coef + jax.grad(penalty.value)(w), 0)
+        gradient = Linear(coef, smooth.intercept)
+        size = tree.largest(gradient)
+        size = jnp.where(size > 0, size, 1)
 
-        def on_support(a: Array) -> Array:
-            return jnp.where(active, a, 0)
+        low = problem.low or problem
+        unit = jax.tree.map(lambda g: g / size, gradient)
+        if problem.low is not None:
+            unit, w, image, squares, penalty = jax.tree.map(
+                single, (unit, w, image, squares, penalty)
+            )
+        second = second_derivative(low, penalty, w, image)
+        precondition = self._preconditioner(low, penalty, w, image, squares)
 
-        def pull_back(r: Array, bend: Array, fixed: Array) -> Linear:
-            intercept = jnp.where(problem.fit_intercept, jnp.sum(r, axis=0), fixed)
-            return Linear(on_support(problem.transposed_times(r) + bend), intercept)
+        def on_support(d: Linear) -> Linear:
+            return d._replace(coef=jnp.where(active, d.coef, 0))
 
-        def second(d: Linear) -> Linear:
-            bend = bend_loss(problem.times(d.coef) + d.intercept[None])
-            return pull_back(bend, bend_penalty(d.coef), d.intercept)
-
-        gradient = pull_back(residual, slope, jnp.zeros_like(params.intercept))
-        precondition = self._preconditioner(
-            problem, penalty, w, image, squares, slope, bend_penalty
+        d = conjugate_gradients(
+            lambda d: on_support(second(d)), unit, lambda r: on_support(precondition(r))
         )
-        d = conjugate_gradients(second, gradient, precondition)
+        d = jax.tree.map(lambda d, g: size * d.astype(g.dtype), d, gradient)
         return d, tree.total(jnp.multiply, gradient, d)
 
     def _preconditioner(
-        self,
-        problem: CentredProblem,
-        penalty: Any,
-        w: Array,
-        image: Array,
-        squares: Array,
-        slope: Array,
-        bend_penalty: Callable[[Array], Array],
+        self, problem: Gathered, penalty: Any, w: Array, image: Array, squares: Array
     ) -> Callable[[Linear], Linear]:
-        """The inverse of the diagonal of H, and of the curvature of norms within groups."""
+        """The inverse of the diagonal of H, and of the curvature of norms within groups; or what
+        is frozen."""
+        slope, bend_penalty = jax.linearize(jax.grad(penalty.value), w)
         h = means.mean_curvature(problem.loss, image, problem.y, problem.weight)
         total = jnp.sum(h, axis=0)
         D = like_rows(squares, w) * (total if w.ndim == 1 else total[None, :])
@@ -124,7 +143,9 @@ class SupportNewton:
         if penalty.separable:
             D = D + jnp.maximum(bend_penalty(jnp.ones_like(w)), 0)
             D = jnp.where(D > 0, D, 1)
-            return lambda r: Linear(r.coef / D, per_intercept * r.intercept)
+            frozen = problem.frozen
+            solve = frozen.solve if frozen is not None else lambda _, otherwise: otherwise
+            return lambda r: Linear(solve(r.coef, r.coef / D), per_intercept * r.intercept)
 
         D = self._units(jnp.where(D > 0, D, 1))
         table = self._units(w)
@@ -184,6 +205,54 @@ class SupportNewton:
     def _units(self, w: Array) -> Array:
         """(n_units, entries of each)."""
         return w.reshape(w.shape[0] // self.size, -1)
+
+
+def second_derivative(
+    problem: CentredProblem, penalty: Any, w: Array, image: Array
+) -> Callable[[Linear], Linear]:
+    """d -> H d, of loss and penalty at w; the identity for an intercept that is not fitted."""
+    bend_penalty = jax.linearize(jax.grad(penalty.value), w)[1]
+    bend_loss = jax.linearize(problem.residual, image)[1]
+
+    def second(d: Linear) -> Linear:
+        r = bend_loss(problem.times(d.coef) + d.intercept[None])
+        intercept = jnp.where(problem.fit_intercept, jnp.sum(r, axis=0), d.intercept)
+        return Linear(problem.transposed_times(r) + bend_penalty(d.coef), intercept)
+
+    return second
+
+
+def freeze(problem: Gathered, penalty: Any, params: Linear, index: Array, used: Array) -> Gathered:
+    """`problem` with the inverse of H at `params` on the first `used` entries of `index` (m,), m a
+    multiple of `TOGETHER`: by products with unit vectors, and sweeps."""
+    image = problem.image(params)
+    low = problem.low or problem
+    w, image, penalty = params.coef, image, penalty
+    if problem.low is not None:
+        w, image, penalty = jax.tree.map(single, (w, image, penalty))
+    second = second_derivative(low, penalty, w, image)
+    m = index.size
+    filled = jnp.arange(m) < used
+    index = jnp.where(filled, index, w.size)
+
+    def row(j: Array) -> Array:
+        unit = jnp.zeros_like(w).ravel().at[j].set(1, mode="drop").reshape(w.shape)
+        product = second(Linear(unit, jnp.zeros(image.shape[1:], w.dtype)))
+        return product.coef.ravel().at[index].get(mode="fill", fill_value=0)
+
+    def write(i: Array, H: Array) -> Array:
+        some = jax.lax.dynamic_slice_in_dim(index, i * TOGETHER, TOGETHER)
+        return jax.lax.dynamic_update_slice_in_dim(H, jax.vmap(row)(some), i * TOGETHER, axis=0)
+
+    parts = (used + TOGETHER - 1) // TOGETHER
+    H = jax.lax.fori_loop(0, parts, write, jnp.zeros((m, m), w.dtype))
+    D = jnp.diagonal(H)
+    inverse = support_inverse(0.5 * (H + H.T) + jnp.diag(RIDGE * D), filled & (D > 0))
+    slot = jnp.full(w.size, m).at[jnp.where(D > 0, index, w.size)].set(jnp.arange(m), mode="drop")
+    frozen = Frozen(index, slot, inverse)
+    if problem.low is None:
+        return dataclasses.replace(problem, frozen=frozen)
+    return dataclasses.replace(problem, low=dataclasses.replace(low, frozen=frozen))
 
 
 def conjugate_gradients(

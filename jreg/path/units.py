@@ -68,15 +68,21 @@ def restrict(
     """All three on the units `ids` (k,), whose features are `rows` (k, size)."""
     index = rows.ravel()
     p = problem.mean.size
-    all_penalised = penalty.unpenalized(null.gradient) is None
+    part = restricted(penalty, null, ids, rows)
     problem = standardised(problem.restrict(jnp.minimum(index, p - 1)), index < p)
     null = null._replace(
         gradient=null.gradient.at[index].get(mode="fill", fill_value=0),
         curvature=null.curvature.at[index].get(mode="fill", fill_value=0),
     )
+    return problem, part, null
+
+
+def restricted(penalty: Any, null: NullModel, ids: Array, rows: Array) -> Any:
+    """The penalty on the units `ids` (k,), whose features are `rows` (k, size)."""
     if penalty.separable:
-        return problem, penalty.restrict(index), null
-    return problem, Chosen(penalty, ids, rows.shape[1], all_penalised), null
+        return penalty.restrict(jnp.minimum(rows.ravel(), null.curvature.size - 1))
+    all_penalised = penalty.unpenalized(null.gradient) is None
+    return Chosen(penalty, ids, rows.shape[1], all_penalised)
 
 
 @tree.dataclass
