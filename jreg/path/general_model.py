@@ -28,7 +28,7 @@ class GeneralModel:
         self.settled = max(SETTLED * tol**0.5, 10 * float(np.finfo(problem.X.dtype).eps))
         if problem.fit_intercept:
             pool.low[-1] = pool.high[-1] = 0
-        pool.open(products=False)
+        pool.open(self.rank, products=False)
 
     def try_block(self, members: Members, place: Place, level: np.ndarray, rows: int) -> Outcome:
         """Solve on a guess, certify on everything."""
@@ -50,7 +50,7 @@ class GeneralModel:
             pool.of_rows(pool.unit),
             self.settled,
         )
-        where = pool.features, pool.norm, solved.coef[1:], fits[1:], level[1:]
+        where = pool.features, pool.norm, solved.coef, fits, level[1:]
         checked = glms.certify_rows(data.problem, self.penalty, data.null, *where)
         coef, found, checked = jax.device_get((solved.coef, solved.found, checked))
         return Outcome.of(coef, found, checked)

@@ -150,10 +150,12 @@ def certify_rows(
     fits: Array,
     lams: Array,
 ) -> Checked:
-    """Certificates of all rows over all features.
+    """Certificates of all rows but the first, over all features.
 
     index: (capacity,) features of the candidates; p stands for the intercept, p + 1 for nothing.
+    lams: (rows - 1,)
     """
+    coef, fits = coef[1:], fits[1:]
     p = norm.size
     per = jnp.append(safe_reciprocal(norm), 1)
     params = jnp.zeros((coef.shape[0], p + 1), coef.dtype).at[:, index].set(coef, mode="drop")

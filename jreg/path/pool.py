@@ -20,6 +20,7 @@ from jreg.sparse import Sparse
 from jreg.typing import Array, ArrayLike
 
 ADDED = 64  # columns added at a time
+LARGEST_START = 1024 - ADDED  # candidates for which there is room from the start
 
 
 class Pool:
@@ -66,9 +67,13 @@ class Pool:
         self.position[:-1] = self.index
         self._describe()
 
-    def open(self, *, products: bool) -> None:
-        """Room for columns, with or without their products; of a sparse X for products alone."""
-        self.capacity = bucket(max(candidates.CHUNK, min(self.n_features, 960) + ADDED), CAPACITIES)
+    def open(self, rank: int, *, products: bool) -> None:
+        """Room for columns, with or without their products; of a sparse X for products alone.
+
+        rank: the largest support there can be; half as many candidates more are usual.
+        """
+        usual = min(3 * rank // 2, self.n_features, LARGEST_START)
+        self.capacity = bucket(max(candidates.CHUNK, usual + ADDED), CAPACITIES)
         n, dtype = self.problem.weight.size, self.problem.weight.dtype
         side = self.capacity if products else 0
         rows = 0 if products and isinstance(self.problem.X, Sparse) else self.capacity
@@ -134,7 +139,7 @@ class Pool:
 
 
 def _nothing(rows: int, columns: int, dtype: Any) -> Array:
-    return jax.device_put(np.zeros((rows, columns), dtype))
+    return jnp.zeros((rows, columns), dtype)
 
 
 @compiled

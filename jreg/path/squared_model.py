@@ -39,7 +39,7 @@ class SquaredModel:
         if problem.gram is not None:
             pool.take_all(_of_unit_columns(problem.gram, pool.norm))
         else:
-            pool.open(products=True)
+            pool.open(self.rank, products=True)
         self.inverse: Any = None
         self.condensed: Any = None
         self.members: Any = None
@@ -61,7 +61,7 @@ class SquaredModel:
                 *common, pool.restricted(), unit, begin, self.settled
             )
         self.condensed, self.members = solved.condensed, members
-        where = pool.features, pool.norm, solved.coef[1:], level[1:]
+        where = pool.features, pool.norm, solved.coef, level[1:]
         if data.problem.gram is not None:
             checked = squares.certify_gram(
                 self.penalty, data.null, pool.known, wanted, self.square, *where

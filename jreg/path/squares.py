@@ -201,10 +201,11 @@ def certify_columns(
     coef: Array,
     lams: Array,
 ) -> Checked:
-    """Certificates by one product of all rows' residuals with X.
+    """Certificates of all rows but the first, by one product of their residuals with X.
 
-    index: (capacity,) features of the candidates, p + 1 for an empty row.
+    index: (capacity,) features of the candidates, p + 1 for an empty row. lams: (rows - 1,)
     """
+    coef = coef[1:]
     if known.rows.size:
         fits = dot(coef, known.rows)
     else:
@@ -231,6 +232,7 @@ def certify_gram(
 
     square: y' S y.
     """
+    coef = coef[1:]
     products = dot(coef, known.gram)
     loss = 0.5 * square - dot(coef, target) + 0.5 * jnp.sum(coef * products, axis=1)
     gradient = (products - target[None, :])[:, : norm.size] * norm[None, :]
