@@ -12,6 +12,7 @@ from jreg.linalg import dot
 from jreg.typing import Array
 
 BLOCK = 64  # rows swept together
+LARGE = 256  # rows swept together in larger matrices, of which each sweep reads all
 
 
 def sweep_inverse(T: Array, count: Array | int | None = None) -> Array:
@@ -49,7 +50,8 @@ def support_inverse(H: Array, filled: Array) -> Array:
 
 
 def block_inverse(H: Array, count: Array | int | None = None) -> Array:
-    """The inverse of a symmetric positive definite (m, m) matrix, `BLOCK` rows at a time.
+    """The inverse of a symmetric positive definite (m, m) matrix, `BLOCK` or `LARGE` rows at a
+    time.
 
     m must be at most BLOCK or a multiple of it; count as in `sweep_inverse`. Not definite: the
     result means nothing.
@@ -57,19 +59,21 @@ def block_inverse(H: Array, count: Array | int | None = None) -> Array:
     m = H.shape[0]
     if m <= BLOCK:
         return sweep_inverse(H)
+    size = LARGE if m > LARGE and m % LARGE == 0 else BLOCK
     count = m if count is None else count
 
     def sweep(k: Array, H: Array) -> Array:
-        start = k * BLOCK
-        rows = jax.lax.dynamic_slice_in_dim(H, start, BLOCK)
-        inverse = sweep_inverse(jax.lax.dynamic_slice_in_dim(rows, start, BLOCK, axis=1))
+        start = k * size
+        rows = jax.lax.dynamic_slice_in_dim(H, start, size)
+        columns = jax.lax.optimization_barrier(rows.T)  # a plain product is the fast one on CPUs
+        inverse = block_inverse(jax.lax.dynamic_slice_in_dim(rows, start, size, axis=1))
         scaled = dot(inverse, rows)
-        H = H - dot(rows.T, scaled)
+        H = H - dot(columns, scaled)
         H = jax.lax.dynamic_update_slice_in_dim(H, scaled, start, axis=0)
         H = jax.lax.dynamic_update_slice_in_dim(H, scaled.T, start, axis=1)
         return jax.lax.dynamic_update_slice(H, -inverse, (start, start))
 
-    blocks = (count + BLOCK - 1) // BLOCK
+    blocks = (count + size - 1) // size
     swept = -jax.lax.fori_loop(0, blocks, sweep, H)
-    read = jnp.arange(m) < blocks * BLOCK
+    read = jnp.arange(m) < blocks * size
     return jnp.where(read[:, None] & read[None, :], swept, H)

@@ -26,7 +26,7 @@ from jreg.losses import means
 from jreg.path.blocks import Block, Point, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.setup import Data
-from jreg.path.sparse_support import Columns, Fit, Found, Kinks, Vector, inner, minimise
+from jreg.path.sparse_support import Columns, Fit, Found, Kinks, Reduced, Vector, inner, minimise
 from jreg.path.sweep import weighted_deviance
 from jreg.path.units import Units
 from jreg.problem import CentredProblem, Linear
@@ -36,8 +36,8 @@ from jreg.typing import Array, has
 
 LARGE = 2048  # a support that can become larger than this is not for dense algebra
 LAMBDAS = 10  # in a block
-MARGIN = 0.2  # a feature whose gradient is predicted this close to its kink is a candidate
-INNER = 0.5  # of tol, within which a lambda is solved on its candidates
+MARGIN = 0.25  # a feature whose gradient is predicted this close to its kink is a candidate
+INNER = 0.7  # of tol, within which a lambda is solved on its candidates
 
 
 def suits(data: Data, penalty: Any) -> bool:
@@ -66,7 +66,7 @@ class Model(NamedTuple):
         """Of Z."""
         matrix, per = self.X[:, chosen], self.per[chosen]
         matrix.data *= np.repeat(per, np.diff(matrix.indptr))
-        return Columns.of(matrix, self.mean[chosen] * per, self.intercept)
+        return Columns.of(matrix, self.mean[chosen] * per if self.intercept else None)
 
     def with_intercept(self, chosen: Vector) -> Vector:
         """Positions of the features, and of the intercept."""
@@ -186,7 +186,7 @@ def _solve(
     for lam in map(float, lams):
         ahead = w + (lam - before) * rate
         start = np.where(kinks.free | (w * ahead > 0), ahead, 0).astype(w.dtype)
-        found = minimise(columns, squares, kinks, lam, start, fit, enough)
+        found = minimise(Reduced(columns, squares, kinks, fit, lam), start, enough)
         rate = (found.w - w) / (lam - before) if lam != before else rate
         w, before = found.w, lam
         yield found._replace(eta=found.eta + offset)
