@@ -64,7 +64,7 @@ class _State(NamedTuple):
 @compiled
 def follow(start: Knots, rows: Array, room: Array) -> Followed:
     """Values at rows 0, 1, ..., `rows`, following every knot on the way; at the row after these,
-    what they were if nothing changed any more. It gives up after 8 q knots.
+    what they were if nothing changed any more. It gives up after 2 q knots.
 
     room: how many coordinates more than at the start may be active (the rank that is left). The
     tableau is updated lazily: only the pivot column is formed at each knot, and
@@ -123,7 +123,7 @@ def follow(start: Knots, rows: Array, room: Array) -> Followed:
         )
 
     def unfinished(s: _State) -> Array:
-        return (s.row < rows) & (s.knots < 8 * q)
+        return (s.row < rows) & (s.knots < 2 * q)
 
     def round_(carry: tuple[Array, _State]) -> tuple[Array, _State]:
         tableau, s = carry

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jreg.certificates import Certificate, certify, certify_squares
+from jreg.certificates import Certificate, NullModel, certify, certify_squares
 from jreg.path.blocks import Block, Point, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.compress import compressed
@@ -235,13 +235,23 @@ def _solve(
             problem,
             penalty.at(lam),
             start,
-            lambda w, penalty: certify(problem, penalty, w, null),
+            lambda w, penalty: estimate(problem, penalty, w, null),
             tol,
             limit,
         )
         return found, problem.image(found.params)
 
     return jax.vmap(one)(lams, starts)
+
+
+def estimate(problem: Any, penalty: Any, params: Linear, null: NullModel) -> Certificate:
+    """What `certify` finds, or nearly so where the loss is not quadratic: scaling a dual point by c
+    then costs about (1 - c)^2 times the loss, as of squares. A tenth of the work for softmax."""
+    if penalty.unpenalized(params.coef) is not None:
+        return certify(problem, penalty, params, null)
+    eta = problem.image(params)
+    gradient = problem.transposed_times(problem.residual(eta))
+    return certify_squares(penalty, params.coef, gradient, problem.value(eta), null)
 
 
 @compiled

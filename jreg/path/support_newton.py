@@ -224,21 +224,21 @@ def second_derivative(
 
 def freeze(problem: Gathered, penalty: Any, params: Linear, index: Array, used: Array) -> Gathered:
     """`problem` with the inverse of H at `params` on the first `used` entries of `index` (m,), m a
-    multiple of `TOGETHER`: by products with unit vectors, and sweeps."""
-    image = problem.image(params)
-    low = problem.low or problem
-    w, image, penalty = params.coef, image, penalty
+    multiple of `TOGETHER`."""
+    w, image, low = params.coef, problem.image(params), problem.low or problem
     if problem.low is not None:
         w, image, penalty = jax.tree.map(single, (w, image, penalty))
-    second = second_derivative(low, penalty, w, image)
-    m = index.size
+    m, outputs = index.size, w.size // w.shape[0]
     filled = jnp.arange(m) < used
     index = jnp.where(filled, index, w.size)
+    bend_loss = jax.linearize(low.residual, image)[1]
+    each = jnp.eye(outputs, dtype=w.dtype).reshape(outputs, 1, *w.shape[1:])
+    bends = jax.vmap(lambda e: bend_loss(jnp.broadcast_to(e, image.shape)))(each)
 
     def row(j: Array) -> Array:
-        unit = jnp.zeros_like(w).ravel().at[j].set(1, mode="drop").reshape(w.shape)
-        product = second(Linear(unit, jnp.zeros(image.shape[1:], w.dtype)))
-        return product.coef.ravel().at[index].get(mode="fill", fill_value=0)
+        """Of the second derivative of the loss: a product with a column of Z, and a class."""
+        r = like_rows(low.X[j // outputs], image) * bends[j % outputs]
+        return low.transposed_times(r).ravel().at[index].get(mode="fill", fill_value=0)
 
     def write(i: Array, H: Array) -> Array:
         some = jax.lax.dynamic_slice_in_dim(index, i * TOGETHER, TOGETHER)
@@ -246,9 +246,12 @@ def freeze(problem: Gathered, penalty: Any, params: Linear, index: Array, used: 
 
     parts = (used + TOGETHER - 1) // TOGETHER
     H = jax.lax.fori_loop(0, parts, write, jnp.zeros((m, m), w.dtype))
+    bend = jax.jvp(jax.grad(penalty.value), (w,), (jnp.ones_like(w),))[1]  # it is separable
     D = jnp.diagonal(H)
-    inverse = support_inverse(0.5 * (H + H.T) + jnp.diag(RIDGE * D), filled & (D > 0))
-    slot = jnp.full(w.size, m).at[jnp.where(D > 0, index, w.size)].set(jnp.arange(m), mode="drop")
+    D = RIDGE * D + bend.ravel().at[index].get(mode="fill", fill_value=0)
+    held = filled & (jnp.diagonal(H) > 0)
+    inverse = support_inverse(0.5 * (H + H.T) + jnp.diag(D), held)
+    slot = jnp.full(w.size, m).at[jnp.where(held, index, w.size)].set(jnp.arange(m), mode="drop")
     frozen = Frozen(index, slot, inverse)
     if problem.low is None:
         return dataclasses.replace(problem, frozen=frozen)
