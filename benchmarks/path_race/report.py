@@ -74,6 +74,14 @@ def memory(clock: dict) -> str:
     return ", ".join(filter(None, map(megabytes, (clock["memory"], clock["memory_warm"]))))
 
 
+def passes(said: dict) -> str:
+    """Whole ones, and what the work between them reads."""
+    if said.get("passes") is None:
+        return ""
+    inner = said.get("inner_passes")
+    return f"{said['passes']} + {'?' if inner is None else format(inner, '.1f')}"
+
+
 def summary(results: list[dict]) -> list[str]:
     rows = []
     for level in levels(results):
@@ -91,7 +99,7 @@ def summary(results: list[dict]) -> list[str]:
                 duration(jreg["cold"]) if jreg and jreg["cold"] is not None else "",
                 memory(jreg) if jreg else "",
                 said.get("programs", ""),
-                "" if said.get("passes") is None else said["passes"],
+                passes(said),
             )
         )
     return table(SUMMARY, rows, 2)

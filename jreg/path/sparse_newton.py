@@ -34,7 +34,7 @@ from jreg.sparse import Sparse, by_columns
 from jreg.status import Status
 from jreg.typing import Array, has
 
-LARGE = 2048  # a support that can become larger than this is not for dense algebra
+LARGE = 500  # a support that may outgrow this is better met by products than by dense algebra
 LAMBDAS = 10  # in a block
 MARGIN = 0.25  # a feature whose gradient is predicted this close to its kink is a candidate
 INNER = 0.7  # of tol, within which a lambda is solved on its candidates

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from path_race.passes import count
+
 NAME = "jreg"
 ENVIRONMENT = None
 TOLERANCES = [10.0**-k for k in range(2, 13)]
@@ -24,11 +26,6 @@ def versions() -> str:
     import jreg
 
     return f"jreg {jreg.__version__}, jax {jax.__version__} on {jax.default_backend()}"
-
-
-def jreg_counts(found: Any) -> int | None:
-    """Passes over X of the last path, once `Path` counts them."""
-    return getattr(found, "num_passes", None)
 
 
 def terms(problem: Any) -> tuple[Any, Any]:
@@ -67,9 +64,11 @@ def prepare(problem: Any, variant: str) -> Callable[[float], np.ndarray]:
     if variant == "float32":
         X, y = X.astype(np.float32), y.astype(np.float32)
     loss, penalty = terms(problem)
+    passes = count(X.shape[1])
 
     def solve(tol: float) -> np.ndarray:
         before = len(_compiled)
+        passes.restart()
         found = jreg.path(
             X, y, penalty, loss, lams=lams, fit_intercept=False, standardize=False, tol=tol
         )
@@ -77,7 +76,8 @@ def prepare(problem: Any, variant: str) -> Callable[[float], np.ndarray]:
         _said.update(
             programs=len(_compiled) - before,
             compile_seconds=sum(_compiled[before:]),
-            passes=jreg_counts(found),
+            passes=passes.whole,
+            inner_passes=passes.inner,
             largest_gap=float(np.max(found.gap)),
             not_converged=int(np.sum(np.asarray(found.status) != int(jreg.Status.CONVERGED))),
         )
