@@ -35,7 +35,7 @@ from jreg.status import Status
 from jreg.typing import Array
 
 LAMBDAS = 10  # in a block
-MARGIN = 0.03  # a unit whose gradient is predicted this close to its edge is a candidate
+MARGIN = 0.1  # a unit whose gradient is predicted this close to its edge is a candidate
 INNER = 0.3  # of tol, within which a block is solved on its candidates
 FEW = 512  # columns that are candidates in any case
 COLUMNS = (FEW, 8192, 16384, 32768)  # there is room for
