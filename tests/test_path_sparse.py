@@ -319,9 +319,7 @@ def as_if_large(monkeypatch):
     """Every wide sparse path goes the way of large ones; counts its products with the whole X."""
     calls, original = [], sparse_newton.certify_fits
     monkeypatch.setattr(sparse_newton, "LARGE", 0)
-    monkeypatch.setattr(
-        sparse_newton, "certify_fits", lambda *a: calls.append(1) or original(*a)
-    )
+    monkeypatch.setattr(sparse_newton, "certify_fits", lambda *a: calls.append(1) or original(*a))
     return calls
 
 
@@ -336,7 +334,9 @@ def as_if_large(monkeypatch):
         ("squared", {"penalty": jreg.ElasticNet(l1_ratio=0.5), "standardize": False}),
         pytest.param("logistic", {"penalty": jreg.ElasticNet(l1_ratio=0.5)}, marks=slow),
         pytest.param("squared", {"penalty": penalties.NonNegativeL1()}, marks=slow),
-        pytest.param("squared", {"penalty": penalties.AsymmetricL1(above=1.0, below=2.0)}, marks=slow),
+        pytest.param(
+            "squared", {"penalty": penalties.AsymmetricL1(above=1.0, below=2.0)}, marks=slow
+        ),
         ("squared", {"penalty": jreg.L1(weights=np.minimum(np.arange(90) // 2, 1.0))}),
     ],
     ids=str,

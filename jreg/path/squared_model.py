@@ -32,7 +32,7 @@ class SquaredModel:
         self.square = float(np.sum(np.asarray(problem.weight) * np.asarray(problem.y) ** 2))
         self.rank = min(n - problem.fit_intercept, p)
         self.linear = penalty.homogeneous  # is the path, between knots, in lambda
-        self.exact = min(max(1e-10, 16 * eps), tol) if self.linear else tol
+        self.exact = min(max(1e-10, 512 * eps), tol) if self.linear else tol
         settled = max(1e-3 * tol**0.5 if penalty.convex else 0.1 * tol, 10 * eps)
         self.settled = settled * self.square**0.5
         self.drift = float(np.sqrt(eps)) if self.linear else float("inf")
