@@ -24,9 +24,9 @@ from jreg.certificates import Certificate, NullModel, certify, certify_squares
 from jreg.path.blocks import Block, Point, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.compress import compressed
-from jreg.path.gathered import gathered
+from jreg.path.gathered import Gathered, gathered
 from jreg.path.setup import Data
-from jreg.path.support_newton import SupportNewton, freeze
+from jreg.path.support_newton import Seen, SupportNewton, freeze
 from jreg.path.sweep import weighted_deviance
 from jreg.path.units import Units, restricted
 from jreg.problem import Linear
@@ -38,7 +38,7 @@ LAMBDAS = 10  # in a block
 MARGIN = 0.1  # a unit whose gradient is predicted this close to its edge is a candidate
 INNER = 0.3  # of tol, within which a block is solved on its candidates
 FEW = 512  # columns that are candidates in any case
-COLUMNS = (FEW, 8192, 16384, 32768)  # there is room for
+COLUMNS = (8192, 16384, 32768)  # there is room for
 FROZEN = 256  # entries of theta for which a second derivative is inverted, at most
 
 
@@ -142,10 +142,8 @@ def choose(units: Units, score: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def _room(units: Units, count: int) -> int:
     """For how many units there is room if `count` are candidates; one of few numbers."""
     every, size = units.table.shape
-    if every * size <= FEW:
-        return every
     columns = next((c for c in COLUMNS if count * size <= c), every * size)
-    return columns // size
+    return min(every, columns // size)
 
 
 def try_block(
@@ -235,7 +233,7 @@ def _solve(
             problem,
             penalty.at(lam),
             start,
-            lambda w, penalty: estimate(problem, penalty, w, null),
+            lambda w, seen: estimate(problem, seen, w, null),
             tol,
             limit,
         )
@@ -244,14 +242,13 @@ def _solve(
     return jax.vmap(one)(lams, starts)
 
 
-def estimate(problem: Any, penalty: Any, params: Linear, null: NullModel) -> Certificate:
+def estimate(problem: Gathered, seen: Seen, params: Linear, null: NullModel) -> Certificate:
     """What `certify` finds, or nearly so where the loss is not quadratic: scaling a dual point by c
-    then costs about (1 - c)^2 times the loss, as of squares. A tenth of the work for softmax."""
+    then costs about (1 - c)^2 times the loss, as of squares."""
+    penalty, eta, gradient = seen
     if penalty.unpenalized(params.coef) is not None:
-        return certify(problem, penalty, params, null)
-    eta = problem.image(params)
-    gradient = problem.transposed_times(problem.residual(eta))
-    return certify_squares(penalty, params.coef, gradient, problem.value(eta), null)
+        return certify(problem, penalty, params, null, eta)
+    return certify_squares(penalty, params.coef, gradient.coef, problem.value(eta), null)
 
 
 @compiled

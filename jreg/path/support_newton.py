@@ -44,10 +44,19 @@ class Frozen(NamedTuple):
         return jnp.where(inside, solved, otherwise.ravel()).reshape(r.shape)
 
 
+class Seen(NamedTuple):
+    """A penalty, and a point's image and gradient."""
+
+    penalty: Any
+    image: Array
+    gradient: Linear
+
+
 class State(NamedTuple):
     """What the next step needs."""
 
     image: Array  # eta at the current point
+    gradient: Linear  # of the mean loss there
     squares: Array  # mean squares of the columns, (p,)
     metric: Linear  # of proximal gradient steps
     step: Array  # of the last proximal gradient step
@@ -80,33 +89,37 @@ class SupportNewton:
     check_every: ClassVar[int] = 1
     max_steps: ClassVar[int] = 100
 
-    def init(self, problem: CentredProblem, penalty: OnCoef, params: Linear) -> State:
+    def init(self, problem: Gathered, penalty: OnCoef, params: Linear) -> State:
         """The image, the size of columns, and a first step from the curvature."""
         image = problem.image(params)
         metric = problem.metric(params, penalty.separable)
-        step = first_step(problem, params, image, problem.gradient(image), metric)
+        gradient = problem.gradient(image)
+        step = first_step(problem, params, image, gradient, metric)
         bound = 1.0 if problem.loss.smoothness is None else problem.loss.smoothness
-        return State(image, problem.column_curvature() / bound, metric, step)
+        return State(image, gradient, problem.column_curvature() / bound, metric, step)
 
     def update(
         self, problem: Gathered, penalty: OnCoef, params: Linear, state: State
     ) -> tuple[Linear, State]:
         """Newton on the support, then a proximal gradient step on everything."""
-        image = state.image
-        d, slope = self._direction(problem, penalty.penalty, params, image, state.squares)
-        params, image = self._search(problem, penalty.penalty, params, image, d, slope)
-        gradient = problem.gradient(image)
+        d, slope = self._direction(problem, penalty.penalty, params, state)
+        params, image = self._search(problem, penalty.penalty, params, state.image, d, slope)
+        gradient = problem.turned(state.gradient, image, state.image)
         trial = GROWTH * state.step
         new = safe_step(problem, penalty, params, image, gradient, state.metric, trial)
-        return new.params, state._replace(image=new.image, step=new.step)
+        gradient = problem.gradient(new.image)
+        return new.params, state._replace(image=new.image, gradient=gradient, step=new.step)
+
+    def certified(self, penalty: Any, state: State) -> Seen:
+        """What the certificate needs and is known."""
+        return Seen(penalty, state.image, state.gradient)
 
     def _direction(
-        self, problem: Gathered, penalty: Any, params: Linear, image: Array, squares: Array
+        self, problem: Gathered, penalty: Any, params: Linear, state: State
     ) -> tuple[Linear, Array]:
         """The Newton direction on the support, and the objective's slope along it."""
-        w = params.coef
+        w, image, smooth, squares = params.coef, state.image, state.gradient, state.squares
         active = penalty.support(w) & like_rows(squares > 0, w)
-        smooth = problem.gradient(image)
         coef = jnp.where(active, smooth.coef + jax.grad(penalty.value)(w), 0)
         gradient = Linear(coef, smooth.intercept)
         size = tree.largest(gradient)
@@ -165,7 +178,7 @@ class SupportNewton:
 
     def _search(
         self,
-        problem: CentredProblem,
+        problem: Gathered,
         penalty: Any,
         params: Linear,
         image: Array,
@@ -184,7 +197,7 @@ class SupportNewton:
             along = along if penalty.separable else jnp.sum(along, axis=1, keepdims=True)
             turned = jnp.broadcast_to(along < 0, self._units(w).shape).reshape(w.shape)
             new = Linear(jnp.where(turned, 0, coef), params.intercept + t * d.intercept)
-            eta = problem.image(new)
+            eta = problem.moved(image, tree.subtract(new, params))
             moved = problem.loss.pointwise(eta, problem.y) - losses
             change = jnp.sum(problem.weight * moved) + penalty.value(new.coef) - before
             return new, eta, change
@@ -237,7 +250,8 @@ def freeze(problem: Gathered, penalty: Any, params: Linear, index: Array, used: 
 
     def row(j: Array) -> Array:
         """Of the second derivative of the loss: a product with a column of Z, and a class."""
-        r = like_rows(low.X[j // outputs], image) * bends[j % outputs]
+        column = low.times(jnp.zeros_like(w[:, 0] if w.ndim > 1 else w).at[j // outputs].set(1))
+        r = like_rows(column, image) * bends[j % outputs]
         return low.transposed_times(r).ravel().at[index].get(mode="fill", fill_value=0)
 
     def write(i: Array, H: Array) -> Array:
