@@ -301,6 +301,20 @@ def test_passes_over_X(monkeypatch, kind):
     assert 10 <= len(calls) <= 25
 
 
+def test_larger_blocks_of_accelerators(monkeypatch):
+    """The same path in blocks of twice as many lambdas, and in fewer products with X."""
+    X, y = sparse_data(60, 150)
+    calls, original = [], squares.certify_columns
+    monkeypatch.setattr(squares, "certify_columns", lambda *a: calls.append(1) or original(*a))
+    small = jreg.path(X, y)
+    few = len(calls)
+    monkeypatch.setattr(walk, "ROWS", {})
+    large = jreg.path(X, y)
+    assert len(calls) - few < few
+    assert (large.status == Status.CONVERGED).all()
+    np.testing.assert_allclose(large.coef, small.coef, atol=1e-7)
+
+
 def test_programs_compiled():
     """At most 30 for a path of a new shape, none for other data of that shape."""
     names = []

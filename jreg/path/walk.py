@@ -13,6 +13,7 @@ Guesses come from the slope of the path: Larsson and Wallin (2022), "The Hessian
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
+import jax
 import numpy as np
 
 from jreg.path.condense import Members
@@ -20,7 +21,8 @@ from jreg.path.place import Place
 from jreg.path.pool import Pool
 from jreg.path.sizes import QUICK, SUPPORTS, bucket
 
-ROWS = 10  # lambdas in a full block
+ROWS = {"cpu": 10}  # lambdas in a full block, by backend
+ROWS_ELSEWHERE = 20  # accelerators multiply more right-hand sides in the same time
 MARGIN = 0.1  # a correlation this close to its edge makes a candidate
 SATURATED = 512  # the largest support of which every member may drop in a block
 GIVE_UP = 6  # blocks without one exact row, before the plain solver takes over
@@ -88,21 +90,22 @@ def walk(model: Model, lams: np.ndarray, tol: float, accept: Accept, plain: Plai
     accept(k, count, outcome): rows 1 to `count` of the outcome are lams[k], lams[k + 1], ...
     plain(k): solve lams[k] by other means; its coefficients and correlations (p,), unit columns.
     """
-    place, forced, size, failures, k = start(model), Guess.nothing(), ROWS, 0, 0
+    full = ROWS.get(jax.default_backend(), ROWS_ELSEWHERE)
+    place, forced, size, failures, k = start(model), Guess.nothing(), full, 0, 0
     while k < lams.size:
         ends = lams[k : k + size]
         guess = choose(model, place, ends[-1], forced)
         model.pool.add(guess.joins)
         members = enlist(model, place, guess)
         ahead = lams[min(k + 2 * ends.size, lams.size) - 1]
-        level = np.concatenate([[place.lam], ends, np.full(ROWS + 1 - ends.size, ahead)])
+        level = np.concatenate([[place.lam], ends, np.full(full + 1 - ends.size, ahead)])
         found = model.try_block(members, place, level, ends.size)
         accepted, exact = judge(model, place, members, found, ends.size, tol)
         if accepted:
             accept(k, accepted, found)
             k += accepted
             yield k
-        size = min(ROWS, 2 * size) if exact == ends.size else max(1, accepted)
+        size = min(full, 2 * size) if exact == ends.size else max(1, accepted)
         if exact:
             failures, forced = 0, violators(model, place, found, level, exact + 1)
             place = advance(model, place, members, found, level, exact, ends.size)
