@@ -6,6 +6,7 @@ moves need few digits: they are found with a copy in single precision, twice as 
 """
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -17,15 +18,16 @@ from jreg.linalg import dot, safe_reciprocal
 from jreg.problem import CentredProblem, Linear
 from jreg.typing import Array
 
-PIECE = 1024  # columns
+PIECES = (512, 512, 1024)  # columns of the first pieces; the others have
+PIECE = 2048
 
 
 @tree.dataclass
 class Pieces:
-    """Columns as the rows of arrays (PIECE, n), the last of which may be shorter."""
+    """Columns as the rows of some arrays."""
 
     parts: tuple[Array, ...]
-    count: Array  # how many of them have columns in use
+    used: Array  # how many columns are in use: the first ones
 
     @property
     def dtype(self) -> Any:
@@ -34,31 +36,38 @@ class Pieces:
 
     def times(self, rows: Array) -> Array:
         """`sum_j rows[..., j] column_j`, (..., n)."""
-        total, start = dot(rows[..., : len(self.parts[0])], self.parts[0]), len(self.parts[0])
-        for i, part in enumerate(self.parts[1:], 1):
-            some = rows[..., start : start + len(part)]
-            total = jax.lax.cond(
-                i < self.count, lambda t, a, Z: t + dot(a, Z), lambda t, *_: t, total, some, part
-            )
-            start += len(part)
+        total = jnp.zeros((*rows.shape[:-1], self.parts[0].shape[1]), rows.dtype)
+        for start, Z in self._placed():
+            some = rows[..., start : start + len(Z)]
+            total = self._if_used(start, lambda t, a, Z: t + dot(a, Z), total, some, Z)
         return total
 
     def transposed_times(self, rows: Array) -> Array:
         """`rows[..., :] . column_j`, (..., columns)."""
-        found = [dot(rows, self.parts[0].T)]
-        for i, part in enumerate(self.parts[1:], 1):
-            nothing = jnp.zeros((*rows.shape[:-1], len(part)), rows.dtype)
-            found.append(
-                jax.lax.cond(
-                    i < self.count,
-                    lambda _, r, Z: dot(r, Z.T),
-                    lambda z, *_: z,
-                    nothing,
-                    rows,
-                    part,
-                )
-            )
+        nothing = [jnp.zeros((*rows.shape[:-1], len(Z)), rows.dtype) for Z in self.parts]
+        found = [
+            self._if_used(start, lambda _, r, Z: dot(r, Z.T), zero, rows, Z)
+            for zero, (start, Z) in zip(nothing, self._placed(), strict=True)
+        ]
         return jnp.concatenate(found, axis=-1)
+
+    def _placed(self) -> Iterator[tuple[int, Array]]:
+        """Each piece, with the number of its first column."""
+        return zip(starts(sum(map(len, self.parts))), self.parts, strict=True)
+
+    def _if_used(
+        self, start: int, fun: Callable[..., Array], otherwise: Array, *args: Any
+    ) -> Array:
+        """`fun(otherwise, *args)` if the piece from column `start` on is in use."""
+        if start == 0:
+            return fun(otherwise, *args)
+        return jax.lax.cond(start < self.used, fun, lambda a, *_: a, otherwise, *args)
+
+
+def starts(columns: int) -> list[int]:
+    """The first column of each piece."""
+    first = [sum(PIECES[:i]) for i in range(len(PIECES))]
+    return [s for s in (*first, *range(sum(PIECES), columns, PIECE)) if s < max(columns, 1)]
 
 
 @tree.dataclass
@@ -106,8 +115,8 @@ def gathered(
     at = jnp.minimum(index, p - 1)
     per = jnp.where(present, safe_reciprocal(problem.scale[at]), 0)
 
-    def piece(start: int) -> Array:
-        here = slice(start, start + PIECE)
+    def piece(start: int, end: int) -> Array:
+        here = slice(start, end)
 
         def columns() -> Array:
             Z = design.columns(problem.X, at[here]).T - problem.mean[at[here]][:, None]
@@ -116,7 +125,8 @@ def gathered(
         nothing = jnp.zeros((at[here].size, problem.weight.size), per.dtype)
         return jax.lax.cond(start < used, columns, lambda: nothing)
 
-    X = Pieces(tuple(map(piece, range(0, index.size, PIECE))), (used + PIECE - 1) // PIECE)
+    ends = [*starts(index.size), index.size]
+    X = Pieces(tuple(map(piece, ends[:-1], ends[1:])), used)
     null = null._replace(
         gradient=null.gradient.at[index].get(mode="fill", fill_value=0),
         curvature=jnp.where(present, null.curvature[at], 0),
