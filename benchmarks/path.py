@@ -27,6 +27,7 @@ from tools.timing import machine
 
 PEERS = Path(os.environ.get("JREG_PEERS", Path.home() / ".cache" / "jreg-peers"))
 SMOKE = ["lasso 30"]
+FIGURES = ("reference_within", "suboptimality", "certificate", "seconds")  # never None
 
 
 def names(text: str) -> list[str]:
@@ -49,6 +50,15 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def restored(value: Any, key: str = "") -> Any:
+    """What `finite` was given, but for the kind of what was not finite."""
+    if isinstance(value, dict):
+        return {key: restored(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [restored(item) for item in value]
+    return math.nan if value is None and key in FIGURES else value
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -61,6 +71,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--float32", action="store_true", help="jreg in float32 takes part too")
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--json", metavar="FILE")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the problems that the JSON file has"
+    )
     parser.add_argument("--markdown", metavar="FILE")
     options = parser.parse_args()
     options.repeats = options.repeats or (1 if options.smoke else 5)
@@ -93,11 +106,21 @@ def quick_compilation() -> Iterator[None]:
         yield
 
 
+def earlier(options: argparse.Namespace) -> list[dict]:
+    """The results of a run that was not finished."""
+    if not (options.resume and options.json and Path(options.json).exists()):
+        return []
+    return [restored(result) for result in json.loads(Path(options.json).read_text())["results"]]
+
+
 def run(options: argparse.Namespace) -> int:
     setting = machine([], [f"every solver {THREADS}"])
     print(setting)
-    results = []
+    results = earlier(options)
+    done = {result["problem"] for result in results}
     for name, make in chosen(options).items():
+        if name in done:
+            continue
         start = time.perf_counter()
         print(name, flush=True)
         try:
