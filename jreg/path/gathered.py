@@ -6,15 +6,19 @@ moves need few digits: they are found with a copy in single precision, twice as 
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jreg import design, tree
 from jreg.certificates import NullModel
 from jreg.linalg import dot, safe_reciprocal
+from jreg.path.compiled import compiled
 from jreg.problem import CentredProblem, Linear
 from jreg.typing import Array
 
@@ -105,38 +109,57 @@ class Gathered(CentredProblem):
         return Linear(coef, jnp.where(self.fit_intercept, slope, 0))
 
 
-def gathered(
-    problem: CentredProblem, null: NullModel, index: Array, used: Array
-) -> tuple[Gathered, NullModel]:
-    """Both on the first `used` of the columns `index` (k,); those beyond the last column of X
-    are 0."""
-    p = problem.mean.size
-    present = (index < p) & (jnp.arange(index.size) < used)
-    at = jnp.minimum(index, p - 1)
-    per = jnp.where(present, safe_reciprocal(problem.scale[at]), 0)
-
-    def piece(start: int, end: int) -> Array:
-        here = slice(start, end)
-
-        def columns() -> Array:
-            Z = design.columns(problem.X, at[here]).T - problem.mean[at[here]][:, None]
-            return Z * per[here, None]
-
-        nothing = jnp.zeros((at[here].size, problem.weight.size), per.dtype)
-        return jax.lax.cond(start < used, columns, lambda: nothing)
-
+def gather(problem: CentredProblem, index: np.ndarray, used: int) -> tuple[Pieces, Pieces]:
+    """The columns `index` of Z, of which the first `used` count, in their precision and in single;
+    those beyond the last column of X are 0."""
     ends = [*starts(index.size), index.size]
-    X = Pieces(tuple(map(piece, ends[:-1], ends[1:])), used)
+    found: list[tuple[Array, Array]] = []
+    for start, end in itertools.pairwise(ends):
+        if start < used:
+            found.append(_columns(problem, index[start:end]))
+        elif len(found[-1][0]) != end - start:  # any piece will do where none is read
+            found.append(_nothing(problem, end - start))
+        else:
+            found.append(found[-1])
+    full, low = (Pieces(parts, np.int32(used)) for parts in zip(*found, strict=True))
+    return full, low
+
+
+@compiled
+def _columns(problem: CentredProblem, index: Array) -> tuple[Array, Array]:
+    p = problem.mean.size
+    at = jnp.minimum(index, p - 1)
+    Z = design.columns(problem.X, at).T - problem.mean[at][:, None]
+    Z = Z * jnp.where(index < p, safe_reciprocal(problem.scale[at]), 0)[:, None]
+    return Z, single(Z)
+
+
+@partial(compiled, static_argnames="count")
+def _nothing(problem: CentredProblem, count: int) -> tuple[Array, Array]:
+    Z = jnp.zeros((count, problem.weight.size), problem.weight.dtype)
+    return Z, single(Z)
+
+
+def on_columns(
+    problem: CentredProblem, null: NullModel, pieces: tuple[Pieces, Pieces], index: Array
+) -> tuple[Gathered, NullModel]:
+    """Both on the columns `index` of Z, which are the pieces."""
+    p = problem.mean.size
+    at = jnp.minimum(index, p - 1)
+    present = (index < p) & (problem.scale[at] > 0)
     null = null._replace(
         gradient=null.gradient.at[index].get(mode="fill", fill_value=0),
         curvature=jnp.where(present, null.curvature[at], 0),
     )
     parts = {field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)}
-    parts |= {"X": X, "mean": jnp.zeros_like(per), "scale": (per > 0).astype(per.dtype)}
-    full = Gathered(**parts | {"gram": None, "curvature": null.curvature})
-    if X.dtype == jnp.float32:
-        return full, null
-    return dataclasses.replace(full, low=jax.tree.map(single, full)), null
+    scale = present.astype(problem.scale.dtype)
+    parts |= {"X": None, "gram": None, "mean": jnp.zeros_like(scale), "scale": scale}
+    whole = Gathered(**parts, curvature=null.curvature)
+    full, low = pieces
+    if full.dtype != low.dtype:
+        low_problem = dataclasses.replace(jax.tree.map(single, whole), X=low)
+        whole = dataclasses.replace(whole, low=low_problem)
+    return dataclasses.replace(whole, X=full), null
 
 
 def single(leaf: Array) -> Array:

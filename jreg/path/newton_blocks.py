@@ -13,6 +13,7 @@ For penalties of groups, and losses with several outputs. One turn:
    nobody is missing, the plain way of `blocks` solves one lambda.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from jreg.certificates import Certificate, NullModel, certify, certify_squares
 from jreg.path.blocks import Block, Point, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.compress import compressed
-from jreg.path.gathered import Gathered, gathered
+from jreg.path.gathered import Gathered, Pieces, gather, on_columns
 from jreg.path.setup import Data
 from jreg.path.support_newton import Seen, SupportNewton, freeze
 from jreg.path.sweep import weighted_deviance
@@ -170,12 +171,13 @@ def try_block(
     coef[:, ~present] = 0
     solver = SupportNewton(table.shape[1])
     inner_tol = max(INNER * tol, 10 * float(np.finfo(level.dtype).eps))
+    few = data._replace(problem=dataclasses.replace(data.problem, X=None))
     found, eta = _solve(
-        data,
+        few,
         penalty,
         ids,
         table,
-        np.int32(chosen.size * table.shape[1]),
+        gather(data.problem, index, chosen.size * table.shape[1]),
         _likely(coef, score, index),
         level,
         Linear(coef, begin.intercept),
@@ -209,7 +211,7 @@ def _solve(
     penalty: Any,
     ids: Array,
     table: Array,
-    used: Array,
+    pieces: tuple[Pieces, Pieces],
     likely: tuple[Array, Array],
     lams: Array,
     starts: Linear,
@@ -217,9 +219,9 @@ def _solve(
     limit: Array,
     solver: Any,
 ) -> tuple[Any, Array]:
-    """Every lambda on the units `ids`, whose features are `table`, of which the first `used`
-    columns count; and the fits."""
-    problem, null = gathered(data.problem, data.null, table.ravel(), used)
+    """Every lambda on the units `ids`, whose features are `table` and whose columns are `pieces`;
+    and the fits."""
+    problem, null = on_columns(data.problem, data.null, pieces, table.ravel())
     penalty = restricted(penalty, data.null, ids, table)
     tol = jnp.asarray(tol, lams.dtype)
     if penalty.separable:
