@@ -20,7 +20,7 @@ from jreg.sparse import Sparse
 from jreg.typing import Array, ArrayLike
 
 ADDED = 64  # columns added at a time
-LARGEST_START = 1024 - ADDED  # candidates for which there is room from the start
+LARGEST_START = 1536 - ADDED  # candidates for which there is room from the start
 
 
 class Pool:

@@ -26,6 +26,7 @@ ROWS_ELSEWHERE = 20  # accelerators multiply more right-hand sides in the same t
 MARGIN = 0.1  # a correlation this close to its edge makes a candidate
 SATURATED = 512  # the largest support of which every member may drop in a block
 GIVE_UP = 6  # blocks without one exact row, before the plain solver takes over
+LOOSEST = 1e-5  # error of accepted rows: to go on from a far place takes longer than to be right
 
 
 class Outcome(NamedTuple):
@@ -180,7 +181,8 @@ def judge(
     core &= place.support >= 0
     coef = found.coef[1 : done + 1, place.support[core]]
     kept = ~(coef * np.sign(place.edge[core])[None] < 0).any(axis=1)
-    accepted = _leading((error <= tol) & kept)
+    enough = min(tol, max(model.exact, LOOSEST))
+    accepted = _leading((error <= enough) & kept)
     return accepted, _leading((error <= model.exact) & kept)
 
 
