@@ -22,8 +22,7 @@ from jreg.path.compiled import compiled
 from jreg.problem import CentredProblem, Linear
 from jreg.typing import Array
 
-PIECES = (512, 512, 1024)  # columns of the first pieces; the others have
-PIECE = 2048
+STARTS = (0, 512, 1024, 2048, 4096, 6144, *(1 << k for k in range(13, 32)))  # of pieces
 
 
 @tree.dataclass
@@ -70,8 +69,7 @@ class Pieces:
 
 def starts(columns: int) -> list[int]:
     """The first column of each piece."""
-    first = [sum(PIECES[:i]) for i in range(len(PIECES))]
-    return [s for s in (*first, *range(sum(PIECES), columns, PIECE)) if s < max(columns, 1)]
+    return [start for start in STARTS if start < max(columns, 1)]
 
 
 @tree.dataclass

@@ -25,9 +25,10 @@ from jreg.certificates import Certificate, NullModel, certify, certify_squares
 from jreg.path.blocks import Block, Point, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.compress import compressed
+from jreg.path.frozen import freeze
 from jreg.path.gathered import Gathered, Pieces, gather, on_columns
 from jreg.path.setup import Data
-from jreg.path.support_newton import Seen, SupportNewton, freeze
+from jreg.path.support_newton import Seen, SupportNewton
 from jreg.path.sweep import weighted_deviance
 from jreg.path.units import Units, restricted
 from jreg.problem import Linear
@@ -133,7 +134,7 @@ def choose(units: Units, score: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     close to entering, and at least as many as make `FEW` columns."""
     score = np.where(wanted, np.inf, units.largest(score[None])[0])
     count, size = units.table.shape
-    enough = max(FEW // size, int((score >= 1 - MARGIN).sum()))
+    enough = max(1, FEW // size, int((score >= 1 - MARGIN).sum()))
     if enough >= count:
         return np.arange(count)
     best = np.argpartition(-score, enough - 1)[:enough]

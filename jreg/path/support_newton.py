@@ -1,10 +1,10 @@
 """Newton's method on the support by conjugate gradients: a solver for blocks of lambdas.
 
 Everything is a product with X or its transpose, so that under `vmap` the lambdas of a block share
-each pass over the columns.
+each pass over the columns. Most of them are in single precision: Newton directions, of which one
+digit is wanted, and moves that are small; a step ends with an image and a gradient in full.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,11 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from jreg import tree
-from jreg.linalg import dot
 from jreg.losses import means
 from jreg.losses.means import like_rows
 from jreg.path.gathered import Gathered, single
-from jreg.path.inverse import support_inverse
 from jreg.problem import CentredProblem, Linear, OnCoef
 from jreg.solvers.forward_backward import GROWTH, first_step, safe_step
 from jreg.typing import Array
@@ -25,23 +23,6 @@ ACCURACY = 0.1  # of a Newton direction: the relative residual of its equation
 MOST_PRODUCTS = 50  # with the second derivative, for one direction
 SUFFICIENT = 1e-4  # of the decrease that the slope promises
 SHORTEST = 1e-3
-TOGETHER = 32  # products with unit vectors made at a time
-RIDGE = 1e-3  # of the diagonal, added before an inverse is frozen
-
-
-class Frozen(NamedTuple):
-    """The inverse of a second derivative, somewhere nearby, on some entries of theta."""
-
-    index: Array  # (m,) the entries; their number for none
-    slot: Array  # (entries,) where each is among them; m for none
-    inverse: Array  # (m, m)
-
-    def solve(self, r: Array, otherwise: Array) -> Array:
-        """`inverse r` on these entries, else as given."""
-        part = r.ravel().at[self.index].get(mode="fill", fill_value=0)
-        solved = dot(self.inverse, part).at[self.slot].get(mode="fill", fill_value=0)
-        inside = self.slot < self.index.size
-        return jnp.where(inside, solved, otherwise.ravel()).reshape(r.shape)
 
 
 class Seen(NamedTuple):
@@ -75,9 +56,10 @@ class SupportNewton:
     * a proximal gradient step with a safe length, by which units enter and leave the support.
 
     Directions are exact to `ACCURACY`: a step divides the error on a known support by some 10. The
-    preconditioner is the diagonal D of H, and within a group of norm r and strength s the exact
-    inverse of `D + (s / r)(I - u u')`, u = theta_g / r: tiny groups are stiff in all directions
-    but their own. size: rows of theta in a unit (see `units`). Memory 5 (n + p) beyond the data.
+    preconditioner is an inverse that the problem has `frozen`; beyond its entries the diagonal D of
+    H, and within a group of norm r and strength s the exact inverse of `D + (s / r)(I - u u')`,
+    u = theta_g / r: tiny groups are stiff in all directions but their own. size: rows of theta in a
+    unit (see `units`). Memory 5 (n + p) a lambda beyond the data.
 
     Yuan and Lin (2006); Nocedal and Wright (2006), algorithm 7.1, for the truncated step;
     Byrd, Chin, Nocedal and Oztoprak (2016), for supports found by proximal steps.
@@ -233,43 +215,6 @@ def second_derivative(
         return Linear(problem.transposed_times(r) + bend_penalty(d.coef), intercept)
 
     return second
-
-
-def freeze(problem: Gathered, penalty: Any, params: Linear, index: Array, used: Array) -> Gathered:
-    """`problem` with the inverse of H at `params` on the first `used` entries of `index` (m,), m a
-    multiple of `TOGETHER`."""
-    w, image, low = params.coef, problem.image(params), problem.low or problem
-    if problem.low is not None:
-        w, image, penalty = jax.tree.map(single, (w, image, penalty))
-    m, outputs = index.size, w.size // w.shape[0]
-    filled = jnp.arange(m) < used
-    index = jnp.where(filled, index, w.size)
-    bend_loss = jax.linearize(low.residual, image)[1]
-    each = jnp.eye(outputs, dtype=w.dtype).reshape(outputs, 1, *w.shape[1:])
-    bends = jax.vmap(lambda e: bend_loss(jnp.broadcast_to(e, image.shape)))(each)
-
-    def row(j: Array) -> Array:
-        """Of the second derivative of the loss: a product with a column of Z, and a class."""
-        column = low.times(jnp.zeros_like(w[:, 0] if w.ndim > 1 else w).at[j // outputs].set(1))
-        r = like_rows(column, image) * bends[j % outputs]
-        return low.transposed_times(r).ravel().at[index].get(mode="fill", fill_value=0)
-
-    def write(i: Array, H: Array) -> Array:
-        some = jax.lax.dynamic_slice_in_dim(index, i * TOGETHER, TOGETHER)
-        return jax.lax.dynamic_update_slice_in_dim(H, jax.vmap(row)(some), i * TOGETHER, axis=0)
-
-    parts = (used + TOGETHER - 1) // TOGETHER
-    H = jax.lax.fori_loop(0, parts, write, jnp.zeros((m, m), w.dtype))
-    bend = jax.jvp(jax.grad(penalty.value), (w,), (jnp.ones_like(w),))[1]  # it is separable
-    D = jnp.diagonal(H)
-    D = RIDGE * D + bend.ravel().at[index].get(mode="fill", fill_value=0)
-    held = filled & (jnp.diagonal(H) > 0)
-    inverse = support_inverse(0.5 * (H + H.T) + jnp.diag(D), held)
-    slot = jnp.full(w.size, m).at[jnp.where(held, index, w.size)].set(jnp.arange(m), mode="drop")
-    frozen = Frozen(index, slot, inverse)
-    if problem.low is None:
-        return dataclasses.replace(problem, frozen=frozen)
-    return dataclasses.replace(problem, low=dataclasses.replace(low, frozen=frozen))
 
 
 def conjugate_gradients(
