@@ -43,12 +43,12 @@ def solve_rows(
     problem: CentredProblem,
     edges: Edges,
     members: Members,
-    coef: Array,
-    level: Array,
-    rows: Array,
-    room: Array,
+    coef: Any,
+    level: Any,
+    rows: Any,
+    room: Any,
     penalty: Any,
-    unit: Array,
+    unit: Any,
     tol: float,
 ) -> tuple[Solved, Array]:
     """All rows of a block, and their fits Z theta + b.
@@ -109,10 +109,10 @@ def _model(
     g = jnp.where(g > 0, g, 1)[:, None]
     slopes = jax.vmap(lambda eta: problem.residual(eta + problem.offset))(fits)
     response = frozen.weight[None, :] * fits - slopes / g
-    wanted = [dot(response, columns.T) for columns in (frozen.support, frozen.quick)]
+    parts = [dot(response, columns.T) for columns in (frozen.support, frozen.quick)]
     slope = jax.vmap(lambda lam, w: smooth_slope(penalty.at(lam), lam, unit, edges, w))
     bend = at(members, edges.ridge[None, :] * coef - slope(level, coef) / g)
-    wanted = jnp.concatenate(wanted, axis=1) + bend
+    wanted = jnp.concatenate(parts, axis=1) + bend
     return knots(frozen.condensed, members, wanted, edges, level / g[:, 0])
 
 

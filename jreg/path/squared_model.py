@@ -56,9 +56,12 @@ class SquaredModel:
         if self.linear:
             solved = squares.solve_rows(*common)
         else:
-            unit, begin = pool.of_rows(pool.unit), pool.predicted(place, level)
             solved = squares.solve_rows_repeatedly(
-                *common, pool.restricted(), unit, begin, self.settled
+                *common,
+                penalty=pool.restricted(),
+                unit=pool.of_rows(pool.unit),
+                coef=pool.predicted(place, level),
+                tol=self.settled,
             )
         self.condensed, self.members = solved.condensed, members
         where = pool.features, pool.norm, solved.coef, level[1:]

@@ -109,9 +109,10 @@ def solve_rows_repeatedly(
     level: Array,
     rows: Array,
     room: Array,
+    *,
     penalty: Any,
-    unit: Array,
-    coef: Array,
+    unit: Any,
+    coef: Any,
     tol: float,
 ) -> Solved:
     """The same for a penalty with a smooth remainder, restricted to the candidates.
@@ -119,7 +120,9 @@ def solve_rows_repeatedly(
     unit: (capacity,) coefficients per coefficient of unit columns. coef: (rows, capacity), a guess.
     """
     condensed = _condense_alone(known, edges, inverse, members)
-    starts, ends, last = [coef], [], np.inf
+    starts: list[Any] = [coef]
+    ends: list[Any] = []
+    last = np.inf
     for _ in range(REPETITIONS):
         still, start = _model(condensed, members, target, edges, level, penalty, unit, starts[-1])
         found = follow(start, rows, room)
