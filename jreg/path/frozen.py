@@ -26,15 +26,15 @@ RIDGE = 1e-3  # of the diagonal, added before inverting: softmax is flat along s
 class Frozen(NamedTuple):
     """The inverse of a second derivative, somewhere nearby, on some entries of theta."""
 
-    index: Array  # (m,) the entries; their number for none
-    slot: Array  # (entries,) where each is among them; m for none
+    entries: Array  # (m,) which; their number for none
+    slot: Array  # of every entry of theta, where it is among them; m for none
     inverse: Array  # (m, m)
 
     def solve(self, r: Array, otherwise: Array) -> Array:
         """`inverse r` on these entries, else as given."""
-        part = r.ravel().at[self.index].get(mode="fill", fill_value=0)
+        part = r.ravel().at[self.entries].get(mode="fill", fill_value=0)
         solved = dot(self.inverse, part).at[self.slot].get(mode="fill", fill_value=0)
-        inside = self.slot < self.index.size
+        inside = self.slot < self.entries.size
         return jnp.where(inside, solved, otherwise.ravel()).reshape(r.shape)
 
 

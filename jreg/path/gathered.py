@@ -20,7 +20,7 @@ from jreg.certificates import NullModel
 from jreg.linalg import dot, safe_reciprocal
 from jreg.path.compiled import compiled
 from jreg.problem import CentredProblem, Linear
-from jreg.typing import Array
+from jreg.typing import Array, ArrayLike
 
 STARTS = (0, 512, 1024, 2048, 4096, 6144, *(1 << k for k in range(13, 32)))  # of pieces
 
@@ -30,7 +30,7 @@ class Pieces:
     """Columns as the rows of some arrays."""
 
     parts: tuple[Array, ...]
-    used: Array  # how many columns are in use: the first ones
+    used: ArrayLike  # how many columns are in use: the first ones
 
     @property
     def dtype(self) -> Any:
