@@ -16,7 +16,7 @@ from typing import Any
 CERTIFICATES = {
     "squares": ("certify_columns",),
     "glms": ("certify_rows",),
-    "newton_blocks": ("_certify",),
+    "newton_blocks": ("certify_fits",),
     "sparse_newton": ("certify_fits",),
     "blocks": ("_certify_block",),
 }

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jreg.certificates import Certificate, certify
+from jreg.certificates import Certificate, certify, certify_squares
 from jreg.path.compiled import compiled
 from jreg.path.setup import LARGEST_MODEL, Data
 from jreg.path.sweep import solve_blocks, weighted_deviance
@@ -165,6 +165,27 @@ def _solve_block(
         problem, penalty, null = restrict(problem, penalty, null, chosen, table)
     tol = jnp.asarray(tol, lams.dtype)
     return solve_blocks(solver, problem, penalty, null, lams[:, None], start, tol, limit)
+
+
+@compiled
+def certify_fits(
+    data: Data, penalty: Any, lams: Array, params: Linear, eta: Array
+) -> tuple[Certificate, Array, Array]:
+    """Certificates over the full problem by one product of X with what the fits leave, deviances,
+    and the multiples of the lambdas at which features would enter."""
+    problem, null = data.problem, data.null
+    squares = problem.loss.quadratic and problem.outputs == ()
+
+    def one(lam: Array, params: Linear, eta: Array) -> tuple[Certificate, Array, Array]:
+        strong, coef = penalty.at(lam), params.coef
+        if squares and penalty.unpenalized(coef) is None:
+            gradient = problem.transposed_times(problem.residual(eta))
+            found = certify_squares(strong, coef, gradient, problem.value(eta), null)
+        else:
+            found = certify(problem, strong, params, null, eta)
+        return found, weighted_deviance(problem, eta), strong.entry(found.gradient)
+
+    return jax.vmap(one)(lams, params, eta)
 
 
 @compiled

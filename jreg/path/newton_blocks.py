@@ -22,14 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jreg.certificates import Certificate, NullModel, certify, certify_squares
-from jreg.path.blocks import Block, Point, solve_block
+from jreg.path.blocks import Block, Point, certify_fits, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.compress import compressed
 from jreg.path.frozen import freeze
 from jreg.path.gathered import Gathered, Pieces, gather, on_columns
 from jreg.path.setup import Data
 from jreg.path.support_newton import Seen, SupportNewton
-from jreg.path.sweep import weighted_deviance
 from jreg.path.units import Units, restricted
 from jreg.problem import Linear
 from jreg.solvers.solve import iterate
@@ -190,7 +189,7 @@ def try_block(
     theta = np.zeros_like(begin.coef)
     theta[:, index[present]] = found.params.coef[:, present]
     params = Linear(theta, found.params.intercept)
-    certified = jax.device_get(_certify(data, penalty, level, params, eta))
+    certified = jax.device_get(certify_fits(data, penalty, level, params, eta))
     return Block.of(params, found, certified, lams, tol)
 
 
@@ -252,27 +251,6 @@ def estimate(problem: Gathered, seen: Seen, params: Linear, null: NullModel) -> 
     if penalty.unpenalized(params.coef) is not None:
         return certify(problem, penalty, params, null, eta)
     return certify_squares(penalty, params.coef, gradient.coef, problem.value(eta), null)
-
-
-@compiled
-def _certify(
-    data: Data, penalty: Any, lams: Array, params: Linear, eta: Array
-) -> tuple[Certificate, Array, Array]:
-    """Certificates over the full problem by one product of X with what the fits leave, deviances,
-    and the multiples of the lambdas at which features would enter."""
-    problem, null = data.problem, data.null
-    squares = problem.loss.quadratic and problem.outputs == ()
-
-    def one(lam: Array, params: Linear, eta: Array) -> tuple[Certificate, Array, Array]:
-        strong, coef = penalty.at(lam), params.coef
-        if squares and penalty.unpenalized(coef) is None:
-            gradient = problem.transposed_times(problem.residual(eta))
-            found = certify_squares(strong, coef, gradient, problem.value(eta), null)
-        else:
-            found = certify(problem, strong, params, null, eta)
-        return found, weighted_deviance(problem, eta), strong.entry(found.gradient)
-
-    return jax.vmap(one)(lams, params, eta)
 
 
 @compiled

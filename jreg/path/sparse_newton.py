@@ -20,14 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jreg.certificates import Certificate, certify, certify_squares
 from jreg.linalg import safe_reciprocal
 from jreg.losses import means
-from jreg.path.blocks import Block, Point, solve_block
+from jreg.path.blocks import Block, Point, certify_fits, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.setup import Data
 from jreg.path.sparse_support import Columns, Fit, Found, Kinks, Reduced, Vector, inner, minimise
-from jreg.path.sweep import weighted_deviance
 from jreg.path.units import Units
 from jreg.problem import CentredProblem, Linear
 from jreg.sparse import Sparse, by_columns
@@ -269,23 +267,3 @@ def _slopes(penalty: Any, points: Array, like: Array) -> Array:
 def _fit(problem: CentredProblem, eta: Array) -> tuple[Array, Array, Array]:
     curvature = means.mean_curvature(problem.loss, eta, problem.y, problem.weight)
     return problem.value(eta), problem.residual(eta), curvature
-
-
-@compiled
-def certify_fits(
-    data: Data, penalty: Any, lams: Array, params: Linear, eta: Array
-) -> tuple[Certificate, Array, Array]:
-    """Certificates over the full problem by one product of X with what the fits leave, deviances,
-    and the multiples of the lambdas at which features would enter."""
-    problem, null = data.problem, data.null
-
-    def one(lam: Array, params: Linear, eta: Array) -> tuple[Certificate, Array, Array]:
-        strong = penalty.at(lam)
-        if problem.loss.quadratic and penalty.unpenalized(params.coef) is None:
-            gradient = problem.transposed_times(problem.residual(eta))
-            found = certify_squares(strong, params.coef, gradient, problem.value(eta), null)
-        else:
-            found = certify(problem, strong, params, null, eta)
-        return found, weighted_deviance(problem, eta), strong.entry(found.gradient)
-
-    return jax.vmap(one)(lams, params, eta)

@@ -173,7 +173,7 @@ def enlist(model: Model, place: Place, guess: Guess) -> Members:
 def judge(
     model: Model, place: Place, members: Members, found: Outcome, rows: int, tol: float
 ) -> tuple[int, int]:
-    """How many leading rows are within tol, and how many of these are exact."""
+    """How many leading rows are within tol (and `LOOSEST`), and how many of these are exact."""
     done = min(rows, found.reached)
     error = found.error[:done]
     core = np.ones(place.support.size, bool)
