@@ -56,6 +56,7 @@ from jreg.solvers import (
     solve,
 )
 from jreg.status import Status
+from jreg.stopping import EarlyStopping, best_along
 from jreg.transforms import add_penalty_gradient, proximal, sparsity_report
 from jreg.tuning import SURE, ApproximateLeaveOneOut, HeldOut, KFold, tune
 
@@ -78,6 +79,7 @@ __all__ = [
     "Box",
     "CoordinateDescent",
     "Cox",
+    "EarlyStopping",
     "ElasticNet",
     "FusedLasso",
     "Gamma",
@@ -110,6 +112,7 @@ __all__ = [
     "Subgradient",
     "TotalVariation",
     "add_penalty_gradient",
+    "best_along",
     "by_path",
     "convert_lam",
     "default_solver",

@@ -19,6 +19,7 @@ class Status(IntEnum):
     NO_DESCENT = 3
     AT_PRECISION = 4
     NOT_RUN = 5
+    STOPPED = 6
 
     def describe(self) -> str:
         """One sentence for a person."""
@@ -41,4 +42,5 @@ _SENTENCES = {
     Status.NO_DESCENT: "no step makes progress although the certificate is far from tol",
     Status.AT_PRECISION: "the iterates no longer change in this dtype; tol is below its reach here",
     Status.NOT_RUN: "not computed: the run was interrupted before this value",
+    Status.STOPPED: "stopped early: params are the best by the measure, not an optimum",
 }

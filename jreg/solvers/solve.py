@@ -21,7 +21,9 @@ from jreg.implicit import solution_tangent
 from jreg.penalties import Ridge, has_prox
 from jreg.problem import CentredProblem, Linear, LinearProblem, Problem
 from jreg.solvers.choice import check_needs, default_solver
+from jreg.solvers.watch import Watch, check_watch
 from jreg.status import Status, is_solved
+from jreg.stopping import EarlyStopping, Stopping
 from jreg.typing import Array, Penalty, PyTree, Scalar, Solver, has
 
 
@@ -32,7 +34,8 @@ class Solution:
     params: like the start, in original units. value: the objective there. gap: duality gap over the
     null model's objective, NaN where there is no dual. residual: largest KKT distance over the
     size of the null model's gradient. num_steps: steps taken. status: a `Status`, as an integer.
-    aux: what `fun` returns beside its value, at params. history: a `History` if asked for.
+    aux: what `fun` returns beside its value, at params. history: a `History` if asked for. early:
+    with `stop`, its last state (best_value, best_step, ...), best_params being None.
     """
 
     params: PyTree
@@ -43,6 +46,7 @@ class Solution:
     status: Array
     aux: PyTree = None
     history: "History | None" = None
+    early: Stopping | None = None
 
 
 @tree.dataclass
@@ -68,6 +72,8 @@ def solve(
     tol: Scalar | None = None,
     max_steps: int | None = None,
     history: bool = False,
+    stop: EarlyStopping | None = None,
+    measure: Problem | LinearProblem | Callable[..., Array] | None = None,
 ) -> Solution:
     """Minimise `problem + penalty` to a certificate of `tol`.
 
@@ -83,6 +89,11 @@ def solve(
         None: 1e-6 in float64, 1e-4 in float32.
       max_steps: limit of steps; None is the solver's own.
       history: whether to certify and record every step, without leaving compiled code.
+      stop: an `EarlyStopping`, whose updates are the start and every step. Params are then the best
+        by the measure, and value, gap and residual are theirs; status is STOPPED unless they are
+        also the solution. num_steps counts all steps, `early.best_step` those to params.
+      measure: what `stop` watches: a `LinearProblem` on other rows (its mean loss), a `Problem`
+        or a function of the parameters (compiled once per function object).
 
     Returns a `Solution`. It never raises for numbers met on the way: look at `status`. Raises
     ValueError or TypeError for shapes, dtypes, concrete out-of-range numbers, a tol below the
@@ -120,7 +131,8 @@ def solve(
         raise TypeError("history=True needs a concrete max_steps: it is the length of the arrays")
     record = int(max_steps) + 1 if history else 0
     limit = jnp.asarray(max_steps, jnp.int32)
-    return _solve(problem, penalty, params, tree.cast(solver, dtype), tol, limit, record)
+    watch = check_watch(stop, measure, problem, params)
+    return _solve(problem, penalty, params, tree.cast(solver, dtype), tol, limit, watch, record)
 
 
 def check_inputs(
@@ -167,18 +179,19 @@ def _solve(
     solver: Any,
     tol: Array,
     limit: Array,
+    watch: Watch | None,
     record: int,
 ) -> Solution:
     if isinstance(problem, LinearProblem):
         centred = problem.centred()
         start = None if params is None else centred.from_original(params)
-        found = _minimise(centred, penalty, start, solver, tol, limit, record)
+        found = _minimise(centred, penalty, start, solver, tol, limit, watch, record)
         return dataclasses.replace(found, params=centred.to_original(found.params))
-    found = _minimise(problem, penalty, params, solver, tol, limit, record)
+    found = _minimise(problem, penalty, params, solver, tol, limit, watch, record)
     return dataclasses.replace(found, aux=problem.aux(found.params))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(6,))
+@partial(jax.custom_jvp, nondiff_argnums=(7,))
 def _minimise(
     problem: Any,
     penalty: Any,
@@ -186,6 +199,7 @@ def _minimise(
     solver: Any,
     tol: Array,
     limit: Array,
+    watch: Watch | None,
     record: int,
 ) -> Solution:
     """The solution in the variables that solvers see."""
@@ -202,7 +216,7 @@ def _minimise(
         def certificate(w: PyTree, penalty: Any) -> Certificate:
             return certify_smooth(problem, penalty, w, scale)
 
-    return iterate(solver, problem, penalty, start, certificate, tol, limit, record)
+    return iterate(solver, problem, penalty, start, certificate, tol, limit, record, watch)
 
 
 @_minimise.defjvp
@@ -245,32 +259,35 @@ def iterate(
     tol: Array,
     limit: Array,
     record: int = 0,
+    watch: Watch | None = None,
 ) -> Solution:
     """Steps of `solver` until the certificate is within tol, or a reason to stop. Pure.
 
     A certificate is taken at the start and after every `solver.check_every` steps, or after each
     one to record a history of length `record`. A solver that splits the penalty supplies what
     stands for it in the certificate, `solver.certified(penalty, state)`, with its dual variables.
+    A `watch` is asked after every step whether to stop early; its best parameters come back.
     """
     problem = prepared(solver, problem)
     whole, penalty = penalty, on_coef(problem, penalty)
     if has_prox(whole):  # a start outside the penalty's domain is first brought to it
         outside = jnp.isinf(penalty.value(params))
         params = tree.select(outside, penalty.prox(params, jnp.zeros((), tol.dtype)), params)
-    check_every = 1 if record else solver.check_every
+    check_every = 1 if record or watch else solver.check_every
     patience = 2 * solver.check_every  # steps without a move
     eps = jnp.finfo(tol.dtype).eps
 
-    def status(found: Certificate, steps: Array, still: Array) -> Array:
+    def status(found: Certificate, steps: Array, still: Array, early: Any) -> Array:
         """The first reason that holds; -1 to go on."""
         # a start may lie outside the penalty's domain: infinite is then not the end
         started = steps > 0
         broken = jnp.isnan(found.value) | jnp.isnan(found.residual)
         broken = broken | (started & (jnp.isinf(found.value) | jnp.isinf(found.residual)))
-        near = found.error <= jnp.sqrt(eps)
+        near, no = found.error <= jnp.sqrt(eps), jnp.zeros((), bool)
         rules: list[tuple[Array, Status]] = [
             (broken, Status.NOT_FINITE),
             (found.error <= tol, Status.CONVERGED),
+            (no if early is None else early.stop, Status.STOPPED),
             ((still >= patience) & near, Status.AT_PRECISION),
             (still >= patience, Status.NO_DESCENT),
             (steps >= limit, Status.MAX_STEPS),
@@ -281,7 +298,7 @@ def iterate(
         return code.astype(jnp.int32)
 
     def advance(carry: tuple) -> tuple:
-        params, state, _, steps, still, _, count, trace = carry
+        params, state, _, steps, still, _, count, trace, early = carry
         new, state = jax.lax.fori_loop(
             0, count, lambda _, ps: solver.update(problem, penalty, *ps), (params, state)
         )
@@ -297,7 +314,10 @@ def iterate(
             zeros = tree.total(lambda w: w == 0, new.coef if isinstance(new, Linear) else new)
             entry = History(*measured, zeros.astype(jnp.int32))
             trace = jax.tree.map(lambda all, one: all.at[steps].set(one), trace, entry)
-        return new, state, measured, steps, still, status(found, steps, still), count, trace
+        if watch is not None:
+            early = watch.stop.update(early, watch.value(problem, new), (new, measured))
+        code = status(found, steps, still, early)
+        return new, state, measured, steps, still, code, count, trace, early
 
     def unfinished(carry: tuple) -> Array:
         return carry[5] == _RUNNING
@@ -308,11 +328,19 @@ def iterate(
     empty = jnp.full(record, jnp.nan, tol.dtype)
     trace = History(empty, empty, empty, jnp.full(record, -1, jnp.int32)) if record else None
     # the first turn takes no step, so that the certificate is compiled once
-    carry = (params, state, (nan,) * 3, zero, zero, jnp.full_like(zero, _RUNNING), zero, trace)
-    params, _, (value, gap, residual), steps, _, code, _, trace = jax.lax.while_loop(
+    measured = (nan,) * 3
+    early = None if watch is None else watch.stop.init((params, measured), tol.dtype)
+    running = jnp.full_like(zero, _RUNNING)
+    carry = (params, state, measured, zero, zero, running, zero, trace, early)
+    params, _, measured, steps, _, code, _, trace, early = jax.lax.while_loop(
         unfinished, advance, carry
     )
-    return Solution(params, value, gap, residual, steps, code, history=trace)
+    if early is not None:
+        params, measured = tree.select(early.best_step >= 0, early.best_params, (params, measured))
+        another = is_solved(code) & (early.best_step >= 0) & (early.best_step < steps)
+        code = jnp.where(another, int(Status.STOPPED), code)
+        early = dataclasses.replace(early, best_params=None)
+    return Solution(params, *measured, steps, code, history=trace, early=early)
 
 
 _RUNNING = -1
