@@ -9,7 +9,18 @@ minimise over (coef, intercept)
 `proximal` gives any optax optimiser a penalty.
 """
 
-from jreg import linalg, losses, norms, penalties, plots, projections, prox, solvers, transforms
+from jreg import (
+    linalg,
+    losses,
+    norms,
+    penalties,
+    plots,
+    projections,
+    prox,
+    solvers,
+    stochastic,
+    transforms,
+)
 from jreg.conventions import convert_lam
 from jreg.implicit import kink_distance
 from jreg.losses import Cox, Gamma, Logistic, Multinomial, Poisson, Squared
@@ -132,6 +143,7 @@ __all__ = [
     "solve",
     "solvers",
     "sparsity_report",
+    "stochastic",
     "sweep",
     "transforms",
     "tune",
