@@ -14,9 +14,25 @@ on full batches, where D_i is |g_i|, is the bound `max |w_i| <= 1 / lam` instead
 **Proximal**: `w <- (w + u) / (1 + lr lam)`: `proximal_decay`. Minimises what the decoupled form
 does, to first order in lr (exactly, for SGD), and is stable for every lr lam. Zhuang et al. (2022).
 
-**Textbook**: `w <- (1 - lr lam/m) w - lr grad`, for `(1/m) sum of losses + lam/(2m) |w|^2`: that
-lam is m times ours, so `chain(optax.add_decayed_weights(lam / m), optax.sgd(lr))`;
-`jreg.convert_lam` has other people's conventions.
+**Textbook**: `J = 1/m sum of losses + sum_l lam_l/(2m) |W_l|_F^2`, whose gradient step is
+`W_l <- (1 - lr lam_l/m) W_l - lr grad`. Those lam are m times ours: `jreg.convert_lam` turns them,
+and L1's of `lam_l/(2m) |W_l|_1`. One lam for each layer is `by_path`, one for all `kernels_only`; m
+counts the training set, also where gradients are of minibatches.
+
+>>> import jax, jreg, jax.numpy as jnp
+>>> lams, m = {"hidden": 8.0, "head": 2.0}, 4
+>>> rows = {layer: jreg.convert_lam(lam, "mean_l2_over_2m", m) for layer, lam in lams.items()}
+>>> decay = jreg.by_path({f"{layer}/kernel": Ridge(lam) for layer, lam in rows.items()})
+>>> layer = {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)}
+>>> params = {"hidden": layer, "head": layer}
+>>> decay.value(params)  # what J adds to the mean loss: 8/8 |1|^2 + 2/8 |1|^2
+Array(1.25, dtype=float32)
+>>> jax.grad(decay.value)(params)["hidden"]  # lam/m W
+{'bias': Array([0.], dtype=float32), 'kernel': Array([[2.]], dtype=float32)}
+
+So `jax.grad(J)` with plain SGD is the textbook's update, and so are
+`chain(add_penalty_gradient(decay), optax.sgd(lr))` and, for one lam on all,
+`chain(optax.add_decayed_weights(lam / m), optax.sgd(lr))`.
 
 Loshchilov and Hutter (2019) compare the first two.
 """
