@@ -45,6 +45,7 @@ from jreg.penalties import (
     kernels_only,
 )
 from jreg.problem import Linear, LinearProblem, Problem
+from jreg.selection import Criteria, CVPath, criteria, cross_validate
 from jreg.solvers import (
     ADMM,
     BFGS,
@@ -88,8 +89,10 @@ __all__ = [
     "Anderson",
     "ApproximateLeaveOneOut",
     "Box",
+    "CVPath",
     "CoordinateDescent",
     "Cox",
+    "Criteria",
     "EarlyStopping",
     "ElasticNet",
     "FusedLasso",
@@ -126,6 +129,8 @@ __all__ = [
     "best_along",
     "by_path",
     "convert_lam",
+    "criteria",
+    "cross_validate",
     "default_solver",
     "kernels_only",
     "kink_distance",

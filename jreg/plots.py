@@ -297,3 +297,42 @@ def deviance_path(
     (line,) = ax.plot(grid.x, grid.values, color=_COLOURS[0], linewidth=0.15 * text, marker="o")
     line.set(markersize=0.4 * text, markevery=grid.alone)
     return _finish(ax, grid, text, title, "fraction of deviance explained")
+
+
+def error_path(
+    lams: ArrayLike,
+    mean: ArrayLike,
+    standard_error: ArrayLike,
+    *,
+    n_nonzero: ArrayLike | None = None,
+    marks: Mapping[str, Any] | None = None,
+    title: str | None = None,
+    ylabel: str = "error",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw an error estimated by cross-validation against log lam, and return the Axes.
+
+    `mean`, `standard_error`: shape (n_lams,), drawn as points with bars of one standard error.
+    `lams`, `n_nonzero`, `marks` and `ax` are as in `deviance_path`.
+
+    Raises ValueError when shapes do not match, a lam or a mark is negative or not finite or no
+    mean is finite, and ImportError without matplotlib.
+
+    >>> error_path([1.0, 0.1], [2.0, 1.0], [0.2, 0.1], ylabel="mse").get_ylabel()
+    'mse'
+    """
+    middle, half = np.asarray(mean, dtype=float), np.asarray(standard_error, dtype=float)
+    if half.shape != middle.shape:
+        raise ValueError(
+            f"standard_error must have the shape of mean, {middle.shape}; got {half.shape}"
+        )
+    wide = np.stack([middle - half, middle, middle + half], axis=-1) if middle.ndim == 1 else middle
+    grid = _grid(lams, wide, "mean", 2, np.full(np.shape(lams), np.nan), marks)
+    if n_nonzero is not None:
+        grid = grid._replace(counts=_grid(lams, middle, "mean", 1, n_nonzero, marks).counts)
+    ax, text = _prepare(ax)
+    low, centre, high = grid.values.T
+    ax.vlines(grid.x, low, high, color="0.6", linewidth=0.08 * text, zorder=1)
+    (line,) = ax.plot(grid.x, centre, color=_COLOURS[1], linestyle="none", marker="o")
+    line.set(markersize=0.3 * text, zorder=2)
+    return _finish(ax, grid, text, title, ylabel)

@@ -248,7 +248,7 @@ def from_compressed(csr: Any) -> Sparse:
 
 def by_columns(X: Sparse) -> Any:
     """The matrix as one of SciPy's by columns (CSC), for work on the host."""
-    from scipy.sparse import csc_array  # type: ignore[import-untyped]
+    from scipy.sparse import csc_array
 
     value, place = np.asarray(X.columns.value), np.asarray(X.columns.place)
     stored = place < X.columns.length

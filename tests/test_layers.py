@@ -25,6 +25,7 @@ LEVELS = {
     3: ("problem", "certificates", "implicit"),
     4: ("solvers", "transforms"),
     5: ("path",),
+    5.3: ("selection",),
     5.5: ("tuning",),
     6: ("__init__", "__main__", "commands", "datasets"),
 }

@@ -1,34 +1,17 @@
 """`path`: the certified lambda path of a data set, driven from the host."""
 
-import dataclasses
-import sys
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 
 from jreg import checks
 from jreg.losses import Squared
-from jreg.path.blocks import BLOCK, Block, first_point, solve_block
-from jreg.path.compiled import compiled
-from jreg.path.general_model import GeneralModel
-from jreg.path.grid import check_lams, lam_grid, start_of_grid
-from jreg.path.inputs import on_device, precision, read_design, read_vector, read_weight
-from jreg.path.newton_blocks import solve_path
-from jreg.path.progress import progress_bar
+from jreg.path.drive import Plan, checked, solve_one, takes_loss, takes_penalty
+from jreg.path.grid import check_lams
+from jreg.path.inputs import precision, read_problem, without_absent
 from jreg.path.result import Path
-from jreg.path.setup import Data, setup
-from jreg.path.sparse_newton import solve_sparse, suits
-from jreg.path.squared_model import SquaredModel
-from jreg.path.sweep import explained
-from jreg.path.units import Units, units_of
-from jreg.path.walk import Outcome, walk
 from jreg.penalties import L1
-from jreg.problem import Linear, LinearProblem
-from jreg.solvers.solve import check_inputs
-from jreg.status import Status
-from jreg.typing import Array, ArrayLike, Loss, MeanLoss, Penalty, Progress, has
+from jreg.typing import ArrayLike, Loss, MeanLoss, Penalty, Progress
 
 
 def path(
@@ -100,225 +83,37 @@ def path(
             "jreg.path drives its loop from the host, so it cannot run inside jit, vmap or grad. "
             "Use jreg.sweep there."
         )
-    if isinstance(loss, type) or not isinstance(loss, Loss | MeanLoss):
-        raise TypeError(f"loss must be a member of jreg.losses; got {loss!r}")
-    if not _takes_loss(loss):
-        raise TypeError(
-            f"path needs a smooth, strictly convex loss of each sample, which "
-            f"{type(loss).__name__} is not; use jreg.sweep(LinearProblem(X, y, loss), ...)"
-        )
-    X, names = read_design(X, feature_names)
-    problem = _read_problem(
-        X, y, loss, sample_weight, offset, fit_intercept=fit_intercept, standardize=standardize
+    _check_loss(loss)
+    problem, names = read_problem(
+        X, y, loss, sample_weight, offset, feature_names, fit_intercept, standardize
     )
-    tol = float(checks.tolerance(tol, X.dtype))
-    enough = np.inf if max_deviance_ratio is None else float(max_deviance_ratio)
-    checks.number("max_deviance_ratio", enough, low=0)
-    if lams is not None:
-        lams = check_lams(lams)
-    with precision(X.dtype):
-        problem = dataclasses.replace(problem, X=on_device(problem.X))
-        problem, penalty, _ = check_inputs(problem, penalty, None)
-        outputs = problem.outputs(problem.X.shape[0])
-        units = units_of(penalty, problem.X.shape[1], outputs)
-        if units is None:
+    plan = Plan(
+        tol=float(checks.tolerance(tol, problem.X.dtype)),
+        lams=None if lams is None else check_lams(lams),
+        n_lams=n_lams,
+        lam_min_ratio=lam_min_ratio,
+        enough=np.inf if max_deviance_ratio is None else float(max_deviance_ratio),
+        progress=progress,
+        names=names,
+    )
+    checks.number("max_deviance_ratio", plan.enough, low=0)
+    with precision(problem.X.dtype):
+        problem, penalty = checked(without_absent(problem), penalty)
+        if not takes_penalty(problem, penalty):
             raise TypeError(
                 "path needs a separable penalty that says where features enter, or one of groups "
                 f"of features; got {type(penalty).__name__}. "
                 "Use jreg.sweep(LinearProblem(X, y, loss), ...)"
             )
-        data = setup(problem, penalty)
-        if lams is None:
-            strength = float(getattr(penalty, "lam", 1.0))
-            first = start_of_grid(data.lam_max, data.largest_ridge, strength)
-            tall = problem.X.shape[0] > problem.X.shape[1]
-            lams = lam_grid(first, n_lams, lam_min_ratio, tall=tall)
-        falling, back = np.unique(-lams, return_inverse=True)
-        rows = _Rows.empty(-falling, (problem.X.shape[1], *outputs), X.dtype)
-        try:
-            with progress_bar(progress, falling.size) as report:
-                null = float(data.null_deviance)
-                for done in _fill(rows, data, penalty, units, tol):
-                    report(done)
-                    if null - rows.deviance[done - 1] >= enough * null:
-                        break
-        except KeyboardInterrupt:
-            print("interrupted: the remaining lambdas are marked NOT_RUN", file=sys.stderr)
-        return _assemble(rows, back.ravel(), lams, data, problem, penalty, names)
+        return solve_one(problem, penalty, plan)
 
 
-def _takes_loss(loss: Any) -> bool:
-    """Whether blocks can be solved by Newton's method."""
-    return has(loss, "pointwise") and loss.smooth and loss.strictly_convex
-
-
-def _read_problem(
-    X: Any,
-    y: ArrayLike,
-    loss: Loss,
-    sample_weight: ArrayLike | None,
-    offset: ArrayLike | None,
-    **options: bool,
-) -> LinearProblem:
-    """The data in the dtype of X, without the rows of weight 0."""
-    n = X.shape[0]
-    y = _read_rows("y", y, n, X.dtype, loss)
-    offset = None if offset is None else _read_rows("offset", offset, n, X.dtype, loss)
-    if sample_weight is not None:
-        sample_weight = read_weight(sample_weight, n, X.dtype)
-        present = sample_weight > 0
-        if not present.all():
-            X, y, sample_weight = X[present], y[present], sample_weight[present]
-            offset = None if offset is None else offset[present]
-    return LinearProblem(X, y, loss, sample_weight, offset, **options)
-
-
-def _read_rows(name: str, v: ArrayLike, n: int, dtype: Any, loss: Loss) -> np.ndarray:
-    """A vector (n,), or a matrix (n, k) for a loss of several outputs."""
-    shape = np.shape(v)
-    if not has(loss, "outputs") or len(shape) != 2 or shape[0] != n or shape[1] < 2:
-        return read_vector(name, v, n, dtype)
-    columns = [read_vector(name, column, n, dtype) for column in np.asarray(v).T]
-    return np.stack(columns, axis=1)
-
-
-class _Rows(NamedTuple):
-    """Results in (theta, b), filled from the top; one row per distinct falling lambda."""
-
-    lams: np.ndarray
-    theta: np.ndarray
-    intercept: np.ndarray
-    gap: np.ndarray
-    residual: np.ndarray
-    deviance: np.ndarray
-    num_steps: np.ndarray
-    status: np.ndarray
-
-    @classmethod
-    def empty(cls, lams: np.ndarray, shape: tuple[int, ...], dtype: Any) -> "_Rows":
-        """NaN everywhere and NOT_RUN."""
-        k = lams.size
-        nan = np.full(k, np.nan, dtype)
-        return cls(
-            lams=lams.astype(dtype),
-            theta=np.full((k, *shape), np.nan, dtype),
-            intercept=np.full((k, *shape[1:]), np.nan, dtype),
-            gap=nan.copy(),
-            residual=nan.copy(),
-            deviance=nan.copy(),
-            num_steps=np.zeros(k, int),
-            status=np.full(k, int(Status.NOT_RUN)),
+def _check_loss(loss: Any) -> None:
+    """Refuse a loss whose blocks Newton's method cannot solve."""
+    if isinstance(loss, type) or not isinstance(loss, Loss | MeanLoss):
+        raise TypeError(f"loss must be a member of jreg.losses; got {loss!r}")
+    if not takes_loss(loss):
+        raise TypeError(
+            f"path needs a smooth, strictly convex loss of each sample, which "
+            f"{type(loss).__name__} is not; use jreg.sweep(LinearProblem(X, y, loss), ...)"
         )
-
-    def write(self, k: int, block: Block) -> None:
-        """Copy a block into the rows k, k + 1, ..."""
-        into = slice(k, k + block.status.size)
-        self.theta[into], self.intercept[into] = block.params.coef, block.params.intercept
-        self.gap[into], self.residual[into] = block.certificate.gap, block.certificate.residual
-        self.deviance[into] = block.deviance
-        self.num_steps[into], self.status[into] = block.num_steps, block.status
-
-
-def _fill(rows: _Rows, data: Data, penalty: Any, units: Units, tol: float) -> Iterator[int]:
-    """Solve every lambda, writing into `rows`; yields how many are done."""
-    single = data.entry.ndim == 1
-    walks = single and can_walk(data)
-    sparse = walks and suits(data, penalty)
-    if walks and not sparse:
-        yield from _walk(rows, data, penalty, units, tol)
-        return
-    point, k = first_point(data), 0
-    in_blocks = penalty.convex and units.divisible and not (single and penalty.separable)
-    if sparse or in_blocks:
-        way = solve_sparse if sparse else solve_path
-        for block in way(data, penalty, units, rows.lams[rows.lams > 0], tol):
-            rows.write(k, block)
-            point = block.last(point)
-            k += block.status.size
-            yield k
-    while k < rows.lams.size:
-        block = solve_block(data, penalty, units, rows.lams[k : k + BLOCK], point, tol)
-        rows.write(k, block)
-        point = block.last(point)
-        k += block.status.size
-        yield k
-
-
-def can_walk(data: Data) -> bool:
-    """Whether the penalty of single entries has a kink at 0 and slopes elsewhere."""
-    if data.kink is None:
-        return False
-    low, high = map(np.asarray, data.kink)
-    free = (low == 0) & (high == 0)
-    return bool(np.all(free | ((high > 0) & (low < 0))) and np.any(~free))
-
-
-def _walk(rows: _Rows, data: Data, penalty: Any, units: Units, tol: float) -> Iterator[int]:
-    """The same by the homotopy, and by single blocks where that finds no way."""
-    model = (SquaredModel if data.problem.loss.quadratic else GeneralModel)(data, penalty, tol)
-    pool, unit = model.pool, model.pool.unit[:-1]
-
-    def accept(k: int, count: int, found: Outcome) -> None:
-        into = slice(k, k + count)
-        features = pool.index != unit.size
-        rows.theta[into] = 0
-        rows.theta[into, pool.index[features]] = found.coef[1 : count + 1, np.nonzero(features)[0]]
-        rows.theta[into] *= unit[None, :]
-        rows.intercept[into] = found.intercept[:count]
-        rows.gap[into], rows.residual[into] = found.gap[:count], found.residual[:count]
-        rows.deviance[into] = found.deviance[:count]
-        rows.num_steps[into], rows.status[into] = found.knots, Status.CONVERGED
-
-    def plain(k: int) -> tuple[np.ndarray, np.ndarray]:
-        point = first_point(data)
-        if k and np.isfinite(rows.gap[k - 1]):
-            point = point._replace(params=Linear(rows.theta[k - 1], rows.intercept[k - 1]))
-        block = solve_block(data, penalty, units, rows.lams[k : k + 1], point, tol)
-        rows.write(k, block)
-        params = Linear(block.params.coef[0], block.params.intercept[0])
-        return pool.coefficients(params), pool.correlations(block.gradient[0])
-
-    done = int(np.sum(rows.lams > 0))
-    yield from walk(model, rows.lams[:done], tol, accept, plain)
-    for k in range(done, rows.lams.size):
-        plain(k)
-        yield k + 1
-
-
-@compiled
-def _finish(data: Data, theta: Array, intercept: Array, deviance: Array) -> tuple[Linear, Array]:
-    """Coefficients in original units, and deviance ratios."""
-    params = jax.vmap(data.problem.to_original)(Linear(theta, intercept))
-    return params, explained(deviance, data.null_deviance)
-
-
-def _assemble(
-    rows: _Rows,
-    back: np.ndarray,
-    lams: np.ndarray,
-    data: Data,
-    problem: LinearProblem,
-    penalty: Any,
-    names: tuple[str, ...] | None,
-) -> Path:
-    """The `Path`, in the order in which the lambdas came."""
-    params, ratio = _finish(data, rows.theta, rows.intercept, rows.deviance)
-    params, ratio, scale = jax.tree.map(np.asarray, (params, ratio, data.problem.scale))
-    nonzero = np.nan_to_num(params.coef) != 0
-    return Path(
-        lams=np.asarray(lams, rows.lams.dtype),
-        coef=params.coef[back],
-        intercept=params.intercept[back],
-        gap=rows.gap[back],
-        residual=rows.residual[back],
-        num_steps=rows.num_steps[back],
-        status=rows.status[back],
-        n_nonzero=np.sum(nonzero.reshape(rows.lams.size, -1), axis=1)[back],
-        deviance_ratio=ratio[back],
-        scale=scale if problem.standardize else np.ones_like(scale),
-        penalty=jax.tree.map(np.asarray, penalty),
-        loss=problem.loss,
-        feature_names=names,
-        fit_intercept=problem.fit_intercept,
-        standardize=problem.standardize,
-    )

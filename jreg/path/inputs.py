@@ -3,6 +3,7 @@
 Only host code comes here: values are concrete, so every check can look at them.
 """
 
+import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +15,8 @@ import numpy as np
 
 from jreg import checks, sparse
 from jreg.design import Design
-from jreg.typing import ArrayLike
+from jreg.problem import LinearProblem
+from jreg.typing import ArrayLike, has
 
 ALIGNMENT = 64  # bytes
 LARGE = 2**24  # bytes, from which several threads copy
@@ -83,12 +85,18 @@ def on_device(X: Any) -> Design:
     return jax.device_put(X)
 
 
+def aligned_memory(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array in C order, not filled, that JAX takes over as it is on CPUs."""
+    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.empty(count + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + count].view(dtype).reshape(shape)
+
+
 def _aligned(X: np.ndarray) -> np.ndarray:
     """A copy in C order whose memory starts where XLA wants it; a large one by several threads,
     since new memory comes page by page."""
-    memory = np.empty(X.nbytes + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    copy = memory[start : start + X.nbytes].view(X.dtype).reshape(X.shape)
+    copy = aligned_memory(X.shape, X.dtype)
     ends = np.linspace(0, len(X), 1 + (COPIERS if X.nbytes > LARGE else 1)).astype(int)
 
     def fill(rows: slice) -> None:
@@ -97,6 +105,46 @@ def _aligned(X: np.ndarray) -> np.ndarray:
     with ThreadPoolExecutor(COPIERS) as threads:
         list(threads.map(fill, map(slice, ends[:-1], ends[1:])))
     return copy
+
+
+def read_problem(
+    X: ArrayLike,
+    y: ArrayLike,
+    loss: Any,
+    sample_weight: ArrayLike | None,
+    offset: ArrayLike | None,
+    feature_names: Any,
+    fit_intercept: bool,
+    standardize: bool,
+) -> tuple[LinearProblem, tuple[str, ...] | None]:
+    """The data in the dtype of X, in NumPy (or SciPy), and the names of the features."""
+    X, names = read_design(X, feature_names)
+    n = X.shape[0]
+    y = _read_rows("y", y, n, X.dtype, loss)
+    if offset is not None:
+        offset = _read_rows("offset", offset, n, X.dtype, loss)
+    if sample_weight is not None:
+        sample_weight = read_weight(sample_weight, n, X.dtype)
+    return LinearProblem(X, y, loss, sample_weight, offset, fit_intercept, standardize), names
+
+
+def without_absent(problem: LinearProblem) -> LinearProblem:
+    """The problem without the rows of weight 0."""
+    weight, offset = problem.sample_weight, problem.offset
+    if weight is None or np.all(weight > 0):
+        return problem
+    X, y, weight = (rows[weight > 0] for rows in (problem.X, problem.y, weight))
+    offset = None if offset is None else offset[problem.sample_weight > 0]
+    return dataclasses.replace(problem, X=X, y=y, sample_weight=weight, offset=offset)
+
+
+def _read_rows(name: str, v: ArrayLike, n: int, dtype: Any, loss: Any) -> np.ndarray:
+    """A vector (n,), or a matrix (n, k) for a loss of several outputs."""
+    shape = np.shape(v)
+    if not has(loss, "outputs") or len(shape) != 2 or shape[0] != n or shape[1] < 2:
+        return read_vector(name, v, n, dtype)
+    columns = [read_vector(name, column, n, dtype) for column in np.asarray(v).T]
+    return np.stack(columns, axis=1)
 
 
 def read_vector(name: str, v: ArrayLike, n_samples: int, dtype: Any) -> np.ndarray:

@@ -24,7 +24,6 @@ import numpy as np
 from jreg.certificates import Certificate, NullModel, certify, certify_squares
 from jreg.path.blocks import Block, Point, certify_fits, solve_block
 from jreg.path.compiled import compiled
-from jreg.path.compress import compressed
 from jreg.path.frozen import freeze
 from jreg.path.gathered import Gathered, Pieces, gather, on_columns
 from jreg.path.setup import Data
@@ -82,7 +81,6 @@ def solve_path(
     data: Data, penalty: Any, units: Units, lams: np.ndarray, tol: float
 ) -> Iterator[Block]:
     """Blocks of rows for all `lams` (falling, positive), in this order."""
-    data = compressed(data)
     params = jax.tree.map(np.asarray, data.null.params)
     gradient, entry = np.asarray(data.null.gradient), np.asarray(data.entry)
     place = Place(float(data.lam_max), params, gradient, entry, None)

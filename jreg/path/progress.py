@@ -7,7 +7,9 @@ from jreg.typing import Progress
 
 
 @contextmanager
-def progress_bar(progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
+def progress_bar(
+    progress: Progress, total: int, unit: str = "lam"
+) -> Iterator[Callable[[int], None]]:
     """A function to call with the number of items done.
 
     progress: True draws a bar with tqdm (and is silent if tqdm is not installed), a function is
@@ -24,5 +26,5 @@ def progress_bar(progress: Progress, total: int) -> Iterator[Callable[[int], Non
     if not progress:
         yield lambda done: None
         return
-    with tqdm(total=total, unit="lam") as bar:
+    with tqdm(total=total, unit=unit) as bar:
         yield lambda done: bar.update(done - bar.n) and None

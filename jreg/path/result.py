@@ -80,6 +80,11 @@ class Path:
             return _apply(self.loss.classify, eta)
         return _apply(self.loss.inverse_link, eta)
 
+    def row(self, k: int) -> "Path":
+        """The path of the k-th lam alone."""
+        arrays = {name: getattr(self, name)[k : k + 1 or None] for name in _PER_LAM}
+        return dataclasses.replace(self, **arrays)
+
     def coef_at(self, lam: float, *, exact: LinearProblem | None = None) -> Linear:
         """Coefficients at any lam, as `Linear(coef, intercept)`.
 
@@ -201,6 +206,12 @@ class Path:
                 f"  status         {status}",
             ]
         )
+
+
+_PER_LAM = (
+    *("lams", "coef", "intercept", "gap", "residual", "num_steps", "status"),
+    *("n_nonzero", "deviance_ratio"),
+)
 
 
 def _describe(penalty: Any) -> str:

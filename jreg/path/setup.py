@@ -27,19 +27,21 @@ class Data(NamedTuple):
     kink: tuple[Array, Array] | None  # (low, high) at lam 1; None where the penalty does not say
 
 
-def setup(problem: LinearProblem, penalty: Any) -> Data:
+def setup(problem: LinearProblem | CentredProblem, penalty: Any) -> Data:
     """`Data` of a checked problem, which shares its X."""
     data = _setup(problem, penalty)
     return data._replace(problem=dataclasses.replace(data.problem, X=problem.X))
 
 
 @compiled
-def _setup(problem: LinearProblem, penalty: Any) -> Data:
+def _setup(problem: LinearProblem | CentredProblem, penalty: Any) -> Data:
     """All but X: what a compiled program returns is a copy."""
-    centred = problem.centred()
+    centred = problem.centred() if isinstance(problem, LinearProblem) else problem
     n, p = problem.X.shape
-    if penalty.separable and problem.outputs(n) == () and n >= p and p <= LARGEST_MODEL:
+    if penalty.separable and centred.outputs == () and n >= p and p <= LARGEST_MODEL:
         centred = centred.with_gram()
+    else:
+        centred = dataclasses.replace(centred, gram=None)
     null = null_model(centred, penalty)
     entry = penalty.entry(null.gradient)
     # a ridge of this strength moves eta by 1e-3 of the size of the null model's residual

@@ -27,7 +27,7 @@ class SquaredModel:
         problem = data.problem
         self.data, self.penalty = data, penalty
         self.pool = pool = Pool(data, penalty)
-        n, p = problem.X.shape
+        n, p = int(np.sum(np.asarray(problem.weight) > 0)), problem.X.shape[1]
         eps = float(np.finfo(problem.X.dtype).eps)
         self.square = float(np.sum(np.asarray(problem.weight) * np.asarray(problem.y) ** 2))
         self.rank = min(n - problem.fit_intercept, p)
