@@ -22,6 +22,7 @@ from jreg import (
     transforms,
 )
 from jreg.conventions import convert_lam
+from jreg.gradients import check_gradient
 from jreg.implicit import kink_distance
 from jreg.losses import Cox, Gamma, Logistic, Multinomial, Poisson, Squared
 from jreg.path import Path, lam_grid, path, path_sensitivity, sweep
@@ -128,6 +129,7 @@ __all__ = [
     "add_penalty_gradient",
     "best_along",
     "by_path",
+    "check_gradient",
     "convert_lam",
     "criteria",
     "cross_validate",

@@ -19,7 +19,16 @@ ROOT = Path(jreg.__file__).parent
 LEVELS = {
     0: ("typing", "checks", "tree", "status"),
     0.5: ("linalg", "sparse", "design"),
-    1: ("losses", "projections", "norms", "conventions", "plots", "stopping", "stochastic"),
+    1: (
+        "losses",
+        "projections",
+        "norms",
+        "conventions",
+        "plots",
+        "stopping",
+        "stochastic",
+        "gradients",
+    ),
     1.5: ("prox",),
     2: ("penalties",),
     3: ("problem", "certificates", "implicit"),
