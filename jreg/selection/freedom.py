@@ -73,15 +73,15 @@ def curvature(second: np.ndarray, rows: np.ndarray, index: np.ndarray, p: int) -
 
 def influence(
     Z: np.ndarray, h: np.ndarray, D: np.ndarray, gram: np.ndarray, *, each: bool
-) -> tuple[float, np.ndarray | None]:
-    """(df, z_i' (Z' H Z + D)^-1 z_i for each row, if asked for).
+) -> tuple[float, np.ndarray]:
+    """(df, z_i' (Z' H Z + D)^-1 z_i for each row; empty unless `each`).
 
     Z: (n, k), centred by h under an intercept, which is not counted. h: (n,). D: (k,) or (k, k).
     gram: Z' H Z. Dependent columns count once.
     """
     R = root(gram + (np.diag(D) if D.ndim == 1 else D))
     df = np.sum(R * (gram @ R)) if D.any() else R.shape[1]
-    return float(df), np.sum((Z @ R) ** 2, axis=1) if each else None
+    return float(df), np.sum((Z @ R) ** 2, axis=1) if each else np.empty(0)
 
 
 def wide_influence(Z: np.ndarray, h: np.ndarray, D: np.ndarray) -> tuple[float, np.ndarray]:
