@@ -161,13 +161,10 @@ def noise_level(X: Any, y: Any, weight: Any, path: Path, fits: Fits) -> float:
         Z = _columns(X, np.arange(p))
         if path.fit_intercept:
             Z, y = Z - (weight @ Z / n)[None, :], y - weight @ y / n
-        weighted = np.sqrt(weight)[:, None] * Z
-        size = np.linalg.norm(weighted, axis=0)
-        weighted = weighted / np.where(size > 0, size, 1)[None, :]
-        solution, _, rank, _ = np.linalg.lstsq(weighted, np.sqrt(weight) * y, rcond=1e-10)
-        left = n - rank - path.fit_intercept
-        rest = np.sum((np.sqrt(weight) * y - weighted @ solution) ** 2)
-        return float(np.sqrt(rest / left)) if left > 0 else np.nan
+        R = freedom.root(Z.T @ (weight[:, None] * Z))
+        rest = y - Z @ (R @ (R.T @ (Z.T @ (weight * y))))
+        left = n - R.shape[1] - path.fit_intercept
+        return float(np.sqrt(weight @ rest**2 / left)) if left > 0 else np.nan
     with np.errstate(divide="ignore"):
         usable = np.where(fits.df <= n / 2, n * np.log(fits.deviance) + np.log(n) * fits.df, np.nan)
     if np.isnan(usable).all():
