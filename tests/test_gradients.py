@@ -252,6 +252,11 @@ def test_step_for_a_function_that_bends_fast():
     assert check_gradient(fast, w, step=1e-4)
 
 
+def test_a_move_counts_as_it_was_rounded():
+    """1 + 1e-5 is 1 + 84 eps in float32, which is 0.1 percent more."""
+    assert check_gradient(lambda w: jnp.sum(w) - 1, jnp.ones(1), step=1e-5, tol=3e-4)
+
+
 # --- some of many -----------------------------------------------------------------------------
 
 MANY = {"a": np.linspace(-1, 1, 3000).reshape(30, 100), "b": np.ones(3)}
@@ -289,6 +294,13 @@ def test_a_direction_sees_every_entry():
     assert not run(n_directions=1, key=jax.random.key(0))
     assert run(n_entries=5, key=jax.random.key(0))
     assert not run(n_entries=10_000, key=jax.random.key(0))
+
+
+def test_a_direction_is_as_long_as_the_step_of_one_entry():
+    """A step that grew with the number of entries would see the bend of the sine."""
+    run = functools.partial(check_gradient, lambda w: jnp.sin(jnp.sum(w)), jnp.zeros(3000))
+    report = run(n_directions=3, key=jax.random.key(0))
+    assert report, report
 
 
 def test_keys_choose():

@@ -57,9 +57,12 @@ def cost(penalty):
     return lambda params: losses(params).mean() + penalty.value(params)
 
 
+plain_slope = jax.jit(jax.grad(lambda params: losses(params).mean()))
+
+
 def stepped(params, shrunk):
     """`shrunk(lam, W) - lr grad` for kernels and `b - lr grad` for biases."""
-    grads = jax.grad(lambda params: losses(params).mean())(params)
+    grads = plain_slope(params)
     return {
         name: {
             "kernel": shrunk(LAMS[name], layer["kernel"]) - RATE * grads[name]["kernel"],
@@ -107,7 +110,7 @@ def test_autodiff_of_the_cost_is_the_update(penalty, shrunk):
     slope = jax.jit(jax.grad(cost(penalty)))(params)
     close(jax.tree.map(lambda w, g: w - RATE * g, params, slope), expected)
     tx = optax.chain(add_penalty_gradient(penalty), optax.sgd(RATE))
-    grads = jax.grad(lambda params: losses(params).mean())(params)
+    grads = plain_slope(params)
     updates, _ = tx.update(grads, tx.init(params), params)
     close(optax.apply_updates(params, updates), expected)
 
@@ -122,7 +125,7 @@ def test_one_lam_for_all_layers():
     )
     kernels = jax.tree.map(lambda w: w.ndim > 1, params)
     theirs = optax.add_decayed_weights(lam / M, kernels)
-    grads = jax.grad(lambda params: losses(params).mean())(params)
+    grads = plain_slope(params)
     shown, _ = theirs.update(grads, theirs.init(params), params)
     close(shown, jax.grad(cost(decay))(params))
 
@@ -169,9 +172,8 @@ def test_zeros_of_the_absolute_cost():
         kernels = jnp.concatenate([layer["kernel"].ravel() for layer in params.values()])
         return params, int((kernels == 0).sum())
 
-    plain = jax.grad(lambda params: losses(params).mean())
     by_steps, zeros = train(optax.sgd(0.1), jax.grad(cost(penalty)))
     assert zeros == 0
-    by_prox, zeros = train(jreg.proximal(optax.sgd(0.1), penalty), plain)
+    by_prox, zeros = train(jreg.proximal(optax.sgd(0.1), penalty), plain_slope)
     assert zeros > 20
     assert cost(penalty)(by_prox) < cost(penalty)(by_steps)

@@ -43,7 +43,7 @@ def test_decimal_ratios_are_meant():
 
 
 @BOUNDARIES
-@pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (2, 1), (7, 7), (8, 4), (36, 25), (101, 51)])
+@pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (7, 7), (8, 4), (36, 25)])
 def test_boundaries(boundaries, n_in, n_out):
     """From 0 to n_in, with n_in - n_out steps of 2 and all others 1."""
     a = draws(lambda key: boundaries(key, n_in, n_out), 50)
@@ -135,7 +135,7 @@ def test_one_dimension_is_two_with_a_thin_one(pool, overlapping):
 
 @BOUNDARIES
 @OVERLAPPING
-@pytest.mark.parametrize("n_in", [2, 8, 13])
+@pytest.mark.parametrize("n_in", [2, 13])
 def test_regions_cover_the_input(boundaries, overlapping, n_in):
     """Each input belongs to a region: to one if disjoint, to two at inner boundaries else."""
     n_out = pooled_size(n_in, 1.6)
