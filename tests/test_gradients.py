@@ -28,7 +28,6 @@ LOSSES = {
 PENALTIES = {
     "l1": jreg.L1(0.7),
     "ridge": jreg.Ridge(0.7),
-    "elastic_net": jreg.ElasticNet(0.7, 0.3),
     "mcp": jreg.MCP(0.7, 3.0),
     "scad": jreg.SCAD(0.5, 3.7),
     "total_variation": jreg.TotalVariation(0.7),
@@ -157,11 +156,9 @@ def with_rule(rule):
 RULES = {
     "right": jax.nn.sigmoid,
     "twice": lambda w: 2 * jax.nn.sigmoid(w),
-    "sign": lambda w: -jax.nn.sigmoid(w),
     "one percent": lambda w: 1.01 * jax.nn.sigmoid(w),
     "one entry": lambda w: jax.nn.sigmoid(w).at[2].add(0.02),
     "zero": jnp.zeros_like,
-    "mirrored": lambda w: jax.nn.sigmoid(-w),
 }
 
 

@@ -24,6 +24,7 @@ def x64():
         yield
 
 
+@jax.jit
 def network():
     keys = jax.random.split(jax.random.key(0), 3)
     return {
@@ -32,6 +33,7 @@ def network():
     }
 
 
+@jax.jit
 def losses(params):
     """Cross-entropy of each of m samples."""
     x = jax.random.normal(jax.random.key(1), (M, WIDTHS[0]))
