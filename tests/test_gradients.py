@@ -57,11 +57,10 @@ def test_losses(name, dtype):
             return X.T @ loss.gradient(X @ w, y_) / len(y_)
 
         w = jnp.asarray(0.3 * W, dtype)
-        for slope in (None, gradient):
-            report = check_gradient(mean, w, X_, gradient=slope)
-            assert report.ok, report
-            assert report.evaluations == 8
-            assert report.leaves[0].error < {"float32": 2e-3, "float64": 1e-8}[dtype]
+        report = check_gradient(mean, w, X_, gradient=gradient)
+        assert report.ok, report
+        assert report.evaluations == 8
+        assert report.leaves[0].error < {"float32": 2e-3, "float64": 1e-8}[dtype]
 
 
 @IN_BOTH
@@ -80,11 +79,10 @@ def test_at_a_kink_no_gradient_is_right():
 
 
 def network(dtype="float32"):
-    keys = jax.random.split(jax.random.key(0), 2)
-    normal = functools.partial(jax.random.normal, dtype=dtype)
+    normal = np.random.default_rng(1).normal
     return [
-        {"kernel": normal(keys[0], (4, 6)), "bias": jnp.full(6, 0.1, dtype)},
-        {"kernel": normal(keys[1], (6, 1)), "bias": jnp.zeros(1, dtype)},
+        {"kernel": jnp.asarray(normal(size=(4, 6)), dtype), "bias": jnp.full(6, 0.1, dtype)},
+        {"kernel": jnp.asarray(normal(size=(6, 1)), dtype), "bias": jnp.zeros(1, dtype)},
     ]
 
 
