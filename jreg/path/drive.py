@@ -1,8 +1,13 @@
 """Solving a path's lambdas: which way it goes, and the results as a `Path`."""
 
 import dataclasses
+import functools
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,12 +18,12 @@ from jreg.path.blocks import BLOCK, Block, first_point, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.general_model import GeneralModel
 from jreg.path.grid import lam_grid, start_of_grid
-from jreg.path.inputs import on_device
-from jreg.path.moments import added, moments, reduced, reducible
+from jreg.path.inputs import on_device, precision
+from jreg.path.moments import Moments, centred, frame, moments, reduced, reducible
 from jreg.path.newton_blocks import solve_path
 from jreg.path.progress import progress_bar
 from jreg.path.result import Path
-from jreg.path.setup import Data, setup
+from jreg.path.setup import Data, setup, setup_squares
 from jreg.path.sparse_newton import solve_sparse, suits
 from jreg.path.squared_model import SquaredModel
 from jreg.path.sweep import explained, sweep
@@ -28,6 +33,8 @@ from jreg.problem import CentredProblem, Linear, LinearProblem
 from jreg.solvers.solve import check_inputs
 from jreg.status import Status
 from jreg.typing import Array, Progress, has
+
+THREADS = min(8, os.cpu_count() or 1)  # paths solved at the same time on CPUs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,33 +73,67 @@ def takes_penalty(problem: LinearProblem, penalty: Any) -> bool:
     return units_of(penalty, p, problem.outputs(n)) is not None
 
 
-def fits(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
-    """The path of a `checked` problem; by `sweep` where the driver has no way."""
-    if takes_loss(problem.loss) and takes_penalty(problem, penalty):
-        return solve_one(problem, penalty, plan)
-    problem = dataclasses.replace(problem, X=on_device(problem.X))
-    if plan.lams is None:
-        plan = dataclasses.replace(
-            plan, lams=_grid(setup(problem, penalty), problem, penalty, plan)
-        )
-    return _swept(problem, penalty, plan)
-
-
 def fits_of_weights(
-    problem: LinearProblem, penalty: Any, plan: Plan, weights: Iterable[np.ndarray]
+    problem: LinearProblem, penalties: Any, plan: Plan, weights: Iterable[np.ndarray]
 ) -> Iterator[Path]:
-    """The paths of a `checked` problem with its rows weighted anew, one after the other: rows keep
-    their places, so that X is shared and little is compiled again. weights: (n,) each."""
-    if takes_loss(problem.loss) and takes_penalty(problem, penalty):
-        yield from _solve_several(problem, penalty, plan, list(weights))
-        return
+    """The paths of a `checked` problem with its rows weighted anew: rows keep their places, so that
+    X is shared and little is compiled again. weights: (n,) each; penalties: one, or a list of one
+    for each.
+
+    Without lambdas of the plan's own, all take those of the first. On CPUs several paths are solved
+    at the same time: each is a chain of small steps that leaves cores idle.
+    """
+    weights = list(weights)
+    several = penalties if isinstance(penalties, list) else [penalties] * len(weights)
+    tasks: Iterator[Callable[[Any, Plan], Path]]
+    if not (takes_loss(problem.loss) and takes_penalty(problem, several[0])):
+        tasks = _swept_with(problem, weights)
+    elif reducible(problem):
+        tasks = _from_moments(problem, weights)
+    else:
+        tasks = _from_rows(problem, weights)
+    pairs = zip(tasks, several, strict=True)
+    task, penalty = next(pairs)
+    first = task(penalty, plan)
+    yield first
+    plan = dataclasses.replace(plan, lams=np.asarray(first.lams, float), progress=None)
+    yield from in_threads(pairs, lambda pair: pair[0](pair[1], plan), first.coef.dtype)
+
+
+def in_threads(items: Iterator[Any], of: Callable[[Any], Any], dtype: Any) -> Iterator[Any]:
+    """`of(item)` of each item in turn, some ahead of others."""
+    workers = THREADS if jax.default_backend() == "cpu" else 1
+
+    def one(item: Any) -> Any:
+        with precision(dtype):  # it is known to one thread alone
+            return of(item)
+
+    with ThreadPoolExecutor(workers) as threads:
+        ahead: deque = deque()
+        try:
+            for item in items:
+                ahead.append(threads.submit(one, item))
+                if len(ahead) > workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def _swept_with(
+    problem: LinearProblem, weights: list[np.ndarray]
+) -> Iterator[Callable[[Any, Plan], Path]]:
     problem = dataclasses.replace(problem, X=on_device(problem.X))
     for weight in weights:
         one = dataclasses.replace(problem, sample_weight=jnp.asarray(weight))
-        yield _swept(one, penalty, plan)
+        yield partial(_swept, one)
 
 
 def _swept(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
+    if plan.lams is None:
+        lams = _grid(setup(problem, penalty), problem, penalty, plan)
+        plan = dataclasses.replace(plan, lams=lams)
     found = sweep(problem, penalty, plan.lams, tol=plan.tol)
     found = jax.tree.map(np.asarray, found)
     return dataclasses.replace(found, feature_names=plan.names)
@@ -102,77 +143,101 @@ def solve_one(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
     """The path of a `checked` problem."""
     if reducible(problem):
         origin, (sums,) = moments(problem, [np.arange(problem.X.shape[0])])
-        return _along(*reduced(problem, origin, sums), problem, penalty, plan)
+        return _along(_of_moments(problem, penalty, origin, sums), problem, penalty, plan)
     problem = dataclasses.replace(problem, X=on_device(problem.X))
-    return _along(problem, None, problem, penalty, plan)
+    return _along(_of_rows(problem, penalty), problem, penalty, plan)
 
 
-def _solve_several(
-    problem: LinearProblem, penalty: Any, plan: Plan, weights: list[np.ndarray]
-) -> Iterator[Path]:
-    if reducible(problem):
-        yield from _from_moments(problem, penalty, plan, weights)
-        return
+def _from_rows(
+    problem: LinearProblem, weights: list[np.ndarray]
+) -> Iterator[Callable[[Any, Plan], Path]]:
     problem = dataclasses.replace(problem, X=on_device(problem.X))
+
+    def solve(one: LinearProblem, penalty: Any, plan: Plan) -> Path:
+        return _along(_of_rows(one, penalty), one, penalty, plan)
+
     for weight in weights:
-        one = dataclasses.replace(problem, sample_weight=jnp.asarray(weight))
-        yield _along(one, None, one, penalty, plan)
+        yield partial(solve, dataclasses.replace(problem, sample_weight=jnp.asarray(weight)))
+
+
+class Task(NamedTuple):
+    """A path to be solved.
+
+    data: what a walk needs; with_rows: the same with an X, for all other ways.
+    whole: knows how parameters look in original units.
+    """
+
+    data: Data
+    with_rows: Callable[[], Data]
+    whole: CentredProblem
+
+
+def _of_rows(problem: LinearProblem, penalty: Any) -> Task:
+    data = setup(problem, penalty)
+    return Task(data, lambda: data, data.problem)
+
+
+def _of_moments(problem: LinearProblem, penalty: Any, origin: Any, sums: Moments) -> Task:
+    """Least squares by its moments alone where the lambdas can be walked; else on few rows."""
+    p = problem.X.shape[1]
+    intercept, standard = problem.fit_intercept, problem.standardize
+    found = centred(sums, origin, p, fit_intercept=intercept, standardize=standard)
+    whole = frame(problem, found)
+    with_rows = functools.cache(lambda: setup(reduced(whole, found), penalty))
+    single = whole.outputs == () and penalty.separable
+    if single and penalty.unpenalized(whole.mean) is None:
+        return Task(setup_squares(whole, penalty, found.cross, found.square), with_rows, whole)
+    return Task(with_rows(), with_rows, whole)
 
 
 def _from_moments(
-    problem: LinearProblem, penalty: Any, plan: Plan, weights: list[np.ndarray]
-) -> Iterator[Path]:
+    problem: LinearProblem, weights: list[np.ndarray]
+) -> Iterator[Callable[[Any, Plan], Path]]:
     """Where weights are those of the problem or 0, as in cross-validation, each cell of rows that
     go together is multiplied once, and the moments of a fold are those of its cells added up."""
+
+    def solve(
+        one: LinearProblem, origin: np.ndarray, parts: list[Moments], penalty: Any, plan: Plan
+    ) -> Path:
+        task = _of_moments(one, penalty, origin, Moments.total(parts))
+        return _along(task, one, penalty, plan)
+
     base = np.asarray(problem.sample_weight)
     members = np.stack([weight > 0 for weight in weights])
     plain = all(
-        np.array_equal(w, np.where(m, base, 0)) for w, m in zip(weights, members, strict=True)
+        np.array_equal(weight, np.where(inside, base, 0))
+        for weight, inside in zip(weights, members, strict=True)
     )
     cells, cell = np.unique(members, axis=1, return_inverse=True)
     if plain and cells.shape[1] <= len(weights) + 1:
         sets = [np.nonzero(cell.ravel() == c)[0] for c in range(cells.shape[1])]
         origin, parts = moments(problem, sets)
         for row in cells:
-            inside = [part for part, flag in zip(parts, row, strict=True) if flag]
-            sums = inside[0]
-            for part in inside[1:]:
-                sums = added(sums, part)
-            yield _along(*reduced(problem, origin, sums), problem, penalty, plan)
+            yield partial(solve, problem, origin, [parts[c] for c in np.nonzero(row)[0]])
         return
     for weight in weights:
         one = dataclasses.replace(problem, sample_weight=weight)
-        origin, (sums,) = moments(one, [np.nonzero(weight > 0)[0]])
-        yield _along(*reduced(one, origin, sums), one, penalty, plan)
+        yield partial(solve, one, *moments(one, [np.nonzero(weight > 0)[0]]))
 
 
-def _along(
-    problem: LinearProblem | CentredProblem,
-    whole: CentredProblem | None,
-    given: LinearProblem,
-    penalty: Any,
-    plan: Plan,
-) -> Path:
-    """The path of a problem, or of the few rows it is `reduced` to: `whole` then knows the original
-    units."""
-    n, p = given.X.shape
-    outputs = given.outputs(n)
+def _along(task: Task, problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
+    """The path of a problem."""
+    n, p = problem.X.shape
+    outputs, data = problem.outputs(n), task.data
     units: Any = units_of(penalty, p, outputs)
-    data = setup(problem, penalty)
-    whole = data.problem if whole is None else whole
-    lams = _grid(data, given, penalty, plan) if plan.lams is None else plan.lams
+    lams = _grid(data, problem, penalty, plan) if plan.lams is None else plan.lams
     falling, back = np.unique(-lams, return_inverse=True)
-    rows = _Rows.empty(-falling, (p, *outputs), given.X.dtype)
+    rows = _Rows.empty(-falling, (p, *outputs), problem.X.dtype)
     try:
         with progress_bar(plan.progress, falling.size) as report:
             null = float(data.null_deviance)
-            for done in _fill(rows, data, penalty, units, plan.tol):
+            for done in _fill(rows, task, penalty, units, plan.tol):
                 report(done)
                 if null - rows.deviance[done - 1] >= plan.enough * null:
                     break
     except KeyboardInterrupt:
         print("interrupted: the remaining lambdas are marked NOT_RUN", file=sys.stderr)
-    return _assemble(rows, back.ravel(), lams, data, whole, given, penalty, plan.names)
+    return _assemble(rows, back.ravel(), lams, task, problem, penalty, plan.names)
 
 
 def _grid(data: Data, problem: LinearProblem, penalty: Any, plan: Plan) -> np.ndarray:
@@ -219,14 +284,15 @@ class _Rows(NamedTuple):
         self.num_steps[into], self.status[into] = block.num_steps, block.status
 
 
-def _fill(rows: _Rows, data: Data, penalty: Any, units: Units, tol: float) -> Iterator[int]:
+def _fill(rows: _Rows, task: Task, penalty: Any, units: Units, tol: float) -> Iterator[int]:
     """Solve every lambda, writing into `rows`; yields how many are done."""
-    single = data.entry.ndim == 1
-    walks = single and can_walk(data)
-    sparse = walks and suits(data, penalty)
+    single = task.data.entry.ndim == 1
+    walks = single and can_walk(task.data)
+    sparse = walks and suits(task.data, penalty)
     if walks and not sparse:
-        yield from _walk(rows, data, penalty, units, tol)
+        yield from _walk(rows, task, penalty, units, tol)
         return
+    data = task.with_rows()
     point, k = first_point(data), 0
     in_blocks = penalty.convex and units.divisible and not (single and penalty.separable)
     if sparse or in_blocks:
@@ -253,8 +319,9 @@ def can_walk(data: Data) -> bool:
     return bool(np.all(free | ((high > 0) & (low < 0))) and np.any(~free))
 
 
-def _walk(rows: _Rows, data: Data, penalty: Any, units: Units, tol: float) -> Iterator[int]:
+def _walk(rows: _Rows, task: Task, penalty: Any, units: Units, tol: float) -> Iterator[int]:
     """The same by the homotopy, and by single blocks where that finds no way."""
+    data = task.data
     model = (SquaredModel if data.problem.loss.quadratic else GeneralModel)(data, penalty, tol)
     pool, unit = model.pool, model.pool.unit[:-1]
 
@@ -273,7 +340,7 @@ def _walk(rows: _Rows, data: Data, penalty: Any, units: Units, tol: float) -> It
         point = first_point(data)
         if k and np.isfinite(rows.gap[k - 1]):
             point = point._replace(params=Linear(rows.theta[k - 1], rows.intercept[k - 1]))
-        block = solve_block(data, penalty, units, rows.lams[k : k + 1], point, tol)
+        block = solve_block(task.with_rows(), penalty, units, rows.lams[k : k + 1], point, tol)
         rows.write(k, block)
         params = Linear(block.params.coef[0], block.params.intercept[0])
         return pool.coefficients(params), pool.correlations(block.gradient[0])
@@ -298,15 +365,16 @@ def _assemble(
     rows: _Rows,
     back: np.ndarray,
     lams: np.ndarray,
-    data: Data,
-    whole: CentredProblem,
+    task: Task,
     problem: LinearProblem,
     penalty: Any,
     names: tuple[str, ...] | None,
 ) -> Path:
     """The `Path`, in the order in which the lambdas came."""
-    whole = dataclasses.replace(whole, X=None, gram=None)
-    params, ratio = _finish(whole, data.null_deviance, rows.theta, rows.intercept, rows.deviance)
+    whole = dataclasses.replace(task.whole, X=None, gram=None, y=None)
+    params, ratio = _finish(
+        whole, task.data.null_deviance, rows.theta, rows.intercept, rows.deviance
+    )
     params, ratio, scale = jax.tree.map(np.asarray, (params, ratio, whole.scale))
     nonzero = np.nan_to_num(params.coef) != 0
     return Path(

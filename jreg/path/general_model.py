@@ -22,7 +22,7 @@ class GeneralModel:
         problem = data.problem
         self.data, self.penalty = data, penalty
         self.pool = pool = Pool(data, penalty)
-        n, p = int(np.sum(np.asarray(problem.weight) > 0)), problem.X.shape[1]
+        n, p = int(np.sum(np.asarray(problem.weight) > 0)), problem.mean.size
         self.rank = min(n, p + problem.fit_intercept)
         self.exact, self.drift = tol, float("inf")
         self.settled = max(SETTLED * tol**0.5, 10 * float(np.finfo(problem.X.dtype).eps))

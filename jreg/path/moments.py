@@ -8,6 +8,7 @@ losses, gradients and gaps. Golub and Van Loan (2013), section 5.3; Higham (2002
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable
 from functools import partial
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jreg import linalg
-from jreg.linalg import safe_reciprocal
+from jreg.linalg import times_transpose
 from jreg.path.compiled import compiled
 from jreg.path.inputs import aligned_memory
 from jreg.path.setup import LARGEST_MODEL
@@ -28,6 +29,7 @@ from jreg.typing import Array
 
 TALL = 2  # rows for each row that is left, at least
 CHUNK = 2048  # rows multiplied at a time
+SAMPLE = 256  # rows whose mean is the origin
 BUFFERS = 3  # chunks that are filled while others are multiplied
 
 
@@ -37,6 +39,11 @@ class Moments(NamedTuple):
     weight: Array  # sum of s
     first: Array  # (q,)
     second: Array  # (q, q)
+
+    @classmethod
+    def total(cls, parts: Iterable["Moments"]) -> "Moments":
+        """Those of the union of disjoint sets of rows."""
+        return cls(*(functools.reduce(jnp.add, sums) for sums in zip(*parts, strict=True)))
 
 
 def reducible(problem: LinearProblem) -> bool:
@@ -49,125 +56,126 @@ def reducible(problem: LinearProblem) -> bool:
 
 
 def moments(problem: LinearProblem, sets: Iterable[np.ndarray]) -> tuple[np.ndarray, list[Moments]]:
-    """The origin, which is the mean of all rows, and the moments of each set of rows (indices).
+    """The origin, near the mean of all rows, and the moments of each set of rows (indices).
 
-    X is read from the host chunk by chunk, so that no copy of it is made.
+    Chunks are centred on the host while others are multiplied; X is never copied whole.
     """
     X, weight = problem.X, np.asarray(problem.sample_weight)
     y = np.asarray(problem.y) - np.asarray(problem.offset)
     y = y.reshape(len(y), -1)
-    share = weight / weight.sum()
-    origin = np.concatenate([share @ X, share @ y])
-    buffers = [aligned_memory((CHUNK, origin.size), X.dtype) for _ in range(BUFFERS)]
+    present = np.nonzero(weight > 0)[0]
+    some = present[:: -(-present.size // SAMPLE)]
+    origin = np.concatenate([np.mean(X[some], axis=0), np.mean(y[some], axis=0)])
+    p, q = X.shape[1], origin.size
+    buffers = [aligned_memory((q + 1, CHUNK), X.dtype) for _ in range(BUFFERS)]
     done: list[Any] = [()] * BUFFERS
     found, turn = [], 0
     for rows in sets:
-        total = _nothing(origin.size, X.dtype)
+        total = _zeros(q + 1, X.dtype)
         for start in range(0, rows.size, CHUNK):
             some, turn = rows[start : start + CHUNK], (turn + 1) % BUFFERS
-            jax.block_until_ready(done[turn])  # or its buffer is still being read
-            _copy_rows(X, some, buffers[turn][: some.size, : X.shape[1]])
-            buffers[turn][: some.size, X.shape[1] :] = y[some]
-            present = np.pad(weight[some], (0, CHUNK - some.size))
-            total, done[turn] = _with_rows(total, buffers[turn], present, origin)
-        found.append(total)
+            consecutive = some[-1] - some[0] == some.size - 1
+            at = slice(some[0], some[-1] + 1) if consecutive else some
+            chunk = buffers[turn]
+            jax.block_until_ready(done[turn])  # or it is still being read
+            np.subtract(X[at].T, origin[:p, None], out=chunk[:p, : some.size])
+            np.subtract(y[at].T, origin[p:, None], out=chunk[p:q, : some.size])
+            chunk[q] = 1  # its products are the first moments
+            chunk[:, some.size :] = 0
+            chunk[:, : some.size] *= np.sqrt(weight[at])[None, :]
+            total, done[turn] = _with_square(total, chunk)
+        found.append(Moments(total[q, q], total[q, :q], total[:q, :q]))
     return origin, found
 
 
-def _copy_rows(X: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
-    if rows[-1] - rows[0] == rows.size - 1 and np.all(np.diff(rows) == 1):
-        out[:] = X[rows[0] : rows[-1] + 1]
-    elif X.flags.c_contiguous:  # of another X it would make a copy whole
-        np.take(X, rows, axis=0, out=out, mode="clip")
-    else:
-        out[:] = X[rows]
-
-
 @partial(compiled, static_argnames=("size", "dtype"))
-def _nothing(size: int, dtype: Any) -> Moments:
-    return Moments(*(jnp.zeros(shape, dtype) for shape in ((), (size,), (size, size))))
+def _zeros(size: int, dtype: Any) -> Array:
+    return jnp.zeros((size, size), dtype)
 
 
 @partial(compiled, donate_argnums=0)
-def _with_rows(total: Moments, rows: Array, weight: Array, origin: Array) -> tuple[Moments, Array]:
-    """The sums with more rows, and a sign that these have been read."""
-    number = jnp.sum(weight)
-    new = Moments(
-        total.weight + number,
-        total.first + linalg.column_sum(rows, weight, origin),
-        total.second + linalg.gram(rows, weight, origin),
-    )
-    return new, number
+def _with_square(total: Array, columns: Array) -> tuple[Array, Array]:
+    """`total + columns columns'`, and a sign that the columns have been read."""
+    total = total + times_transpose(columns)
+    return total, total[0, 0]
 
 
-@compiled
-def added(some: Moments, others: Moments) -> Moments:
-    """The moments of both sets of rows."""
-    return Moments(*(a + b for a, b in zip(some, others, strict=True)))
+class Centred(NamedTuple):
+    """What a least squares problem is made of: moments about the means (about 0 without an
+    intercept)."""
 
-
-def reduced(
-    problem: LinearProblem, origin: np.ndarray, sums: Moments
-) -> tuple[CentredProblem, CentredProblem]:
-    """The problem on q rows, whose intercept is 0; and, without data, the one that knows how its
-    parameters look in original units.
-
-    Columns q^(1/2) R of weight 1/q, R'R the matrix of second moments: R is its Cholesky factor,
-    pivoted since columns may be collinear, of unit diagonal since their units may differ by much.
-    """
-    p, outputs = problem.X.shape[1], problem.outputs(len(problem.y))
-    mean, second, size, scale, gram = _centre(
-        sums, origin, p, fit_intercept=problem.fit_intercept, standardize=problem.standardize
-    )
-    q, dtype = origin.size, problem.X.dtype
-    root = math.sqrt(q) * _factor(np.asarray(second)) * np.asarray(size)[None, :]
-    rows = aligned_memory((q, p), dtype)
-    rows[:] = root[:, :p]
-    y = np.ascontiguousarray(root[:, p:]).astype(dtype).reshape(q, *outputs)
-    level = mean[p:].reshape(outputs)
-    small = CentredProblem(
-        X=jax.device_put(rows),
-        y=y,
-        weight=jnp.full(q, 1 / q, dtype),
-        offset=jnp.zeros_like(y),
-        level=jnp.zeros_like(level),
-        mean=jnp.zeros_like(scale),
-        scale=scale,
-        loss=problem.loss,
-        gram=gram,
-        fit_intercept=False,
-    )
-    whole = dataclasses.replace(
-        small, X=None, gram=None, mean=mean[:p], level=level, fit_intercept=problem.fit_intercept
-    )
-    return small, whole
+    mean: Array  # (q,) of columns and responses
+    second: Array  # (q, q) in the units of the data
+    scale: Array  # (p,) of columns, 0 where they take no part
+    gram: Array  # (p, p) of scaled columns
+    cross: Array  # (p,) of scaled columns with the first response
+    square: Array  # of the first response
 
 
 @partial(compiled, static_argnames=("p", "fit_intercept", "standardize"))
-def _centre(
+def centred(
     sums: Moments, origin: Array, p: int, *, fit_intercept: bool, standardize: bool
-) -> tuple[Array, ...]:
-    """Means (q,); second moments (q, q) with unit diagonal, and the roots of it that were; the
-    scale of each column; and the Gram matrix of scaled columns."""
+) -> Centred:
+    """From the sums of a set of rows; columns that are constant on it count as 0, and its y too."""
+    eps = jnp.finfo(origin.dtype).eps
     shift, second = sums.first / sums.weight, sums.second / sums.weight
-    mean = origin + shift
+    mean, before = origin + shift, jnp.diagonal(second)
     about_mean = second - shift[:, None] * shift[None, :]
-    variance, before = jnp.diagonal(about_mean), jnp.diagonal(second)
+    variance = jnp.diagonal(about_mean)
     # a column that is constant on these rows only is so to rounding of its distance from the origin
-    variance = jnp.where(variance <= 64 * jnp.finfo(mean.dtype).eps * before, 0, variance)
+    variance = jnp.where(variance <= 64 * eps * before, 0, variance)
     deviation = linalg.deviation(variance, jnp.abs(mean))
-    varies = deviation > 0
+    scale = jnp.ones_like(mean)
     if fit_intercept:
+        varies = deviation > 0
         second = jnp.where(varies[:, None] & varies[None, :], about_mean, 0)
-        scale = jnp.where(varies, 1.0, 0.0)[:p]
+        scale = jnp.where(varies, scale, 0)
     else:
         second = about_mean + mean[:, None] * mean[None, :]
-        scale = jnp.ones_like(mean)[:p]
-    scale = deviation[:p] if standardize else scale
-    size, per = jnp.sqrt(jnp.diagonal(second)), safe_reciprocal(scale)
-    one = safe_reciprocal(size)
+    scale = (deviation if standardize else scale)[:p]
+    per = linalg.safe_reciprocal(scale)
     gram = second[:p, :p] * per[:, None] * per[None, :]
-    return mean, second * one[:, None] * one[None, :], size, scale, gram
+    return Centred(mean, second, scale, gram, second[:p, p] * per, second[p, p])
+
+
+def frame(problem: LinearProblem, found: Centred) -> CentredProblem:
+    """The `CentredProblem` without data: it knows the Gram matrix and the original units."""
+    outputs, p, q = problem.outputs(len(problem.y)), found.scale.size, found.mean.size
+    dtype, mean = found.mean.dtype, found.mean[:p]
+    return CentredProblem(
+        X=None,
+        y=jnp.zeros((q, *outputs), dtype),
+        weight=jnp.full(q, 1 / q, dtype),
+        offset=jnp.zeros((q, *outputs), dtype),
+        level=found.mean[p:].reshape(outputs),
+        mean=mean if problem.fit_intercept else jnp.zeros_like(mean),
+        scale=found.scale,
+        loss=problem.loss,
+        gram=found.gram,
+        fit_intercept=problem.fit_intercept,
+    )
+
+
+def reduced(whole: CentredProblem, found: Centred) -> CentredProblem:
+    """A problem on q rows with the same losses, whose means and intercept are 0.
+
+    Columns q^(1/2) R of weight 1/q, R'R the matrix of second moments: R is its Cholesky factor, of
+    unit diagonal since units may differ by much, with pivots where columns are collinear.
+    """
+    second = np.asarray(found.second)
+    q, p, size = len(second), found.scale.size, np.sqrt(np.diag(second))
+    one = np.divide(1, size, out=np.zeros_like(size), where=size > 0)
+    root = math.sqrt(q) * _factor(second * one[:, None] * one[None, :]) * size[None, :]
+    rows = aligned_memory((q, p), second.dtype)
+    rows[:] = root[:, :p]
+    return dataclasses.replace(
+        whole,
+        X=jax.device_put(rows),
+        y=jnp.asarray(root[:, p:].reshape(whole.y.shape), second.dtype),
+        level=jnp.zeros_like(whole.level),
+        mean=jnp.zeros_like(whole.mean),
+        fit_intercept=False,
+    )
 
 
 def _factor(A: np.ndarray) -> np.ndarray:
@@ -176,6 +184,9 @@ def _factor(A: np.ndarray) -> np.ndarray:
 
     q, rounding = len(A), 4 * float(np.finfo(A.dtype).eps)
     tol = max(rounding, q * float(np.finfo(float).eps))
+    upper, failed = lapack.dpotrf(A.astype(float), clean=1)
+    if not failed and np.diag(upper).min() ** 2 > tol:  # pivots take ten times as long
+        return upper
     upper, pivots, rank, _ = lapack.dpstrf(A.astype(float), tol=tol)
     R = np.zeros((q, q))
     R[:rank, pivots - 1] = np.triu(upper)[:rank]

@@ -151,8 +151,7 @@ def _describe(data: Data) -> tuple[Array, ...]:
     bound = 1.0 if problem.loss.smoothness is None else problem.loss.smoothness
     norm = jnp.sqrt(data.null.curvature / bound)
     per = safe_reciprocal(norm)
-    target = problem.transposed_times(problem.weight * problem.y) * per
-    return norm, target, low * per, high * per
+    return norm, data.cross * per, low * per, high * per
 
 
 @partial(compiled, static_argnames="more")

@@ -27,9 +27,9 @@ class SquaredModel:
         problem = data.problem
         self.data, self.penalty = data, penalty
         self.pool = pool = Pool(data, penalty)
-        n, p = int(np.sum(np.asarray(problem.weight) > 0)), problem.X.shape[1]
-        eps = float(np.finfo(problem.X.dtype).eps)
-        self.square = float(np.sum(np.asarray(problem.weight) * np.asarray(problem.y) ** 2))
+        n, p = int(np.sum(np.asarray(problem.weight) > 0)), problem.mean.size
+        eps = float(np.finfo(problem.weight.dtype).eps)
+        self.square = float(data.square)
         self.rank = min(n - problem.fit_intercept, p)
         self.linear = penalty.homogeneous  # is the path, between knots, in lambda
         self.exact = min(max(1e-10, 512 * eps), tol) if self.linear else tol

@@ -1,0 +1,69 @@
+"""`fit_at`: one lambda, for callers who want a fit and not a path."""
+
+from typing import Any
+
+import numpy as np
+
+from jreg import checks
+from jreg.path.drive import Plan, checked, fits_of_weights
+from jreg.path.grid import check_lams, lam_grid
+from jreg.path.inputs import precision, read_problem, without_absent
+from jreg.path.result import Path
+from jreg.status import is_solved
+from jreg.typing import ArrayLike, Scalar
+
+PER_DECADE = 25  # lambdas on the way, as many as a path's own grid has
+LONGEST = 1e-4  # the share of lam_max down to which there are lambdas on the way
+
+
+def fit_at(
+    X: ArrayLike,
+    y: ArrayLike,
+    penalty: Any,
+    loss: Any,
+    lam: Scalar,
+    *,
+    sample_weight: ArrayLike | None = None,
+    fit_intercept: bool = True,
+    standardize: bool = True,
+    tol: float | None = None,
+    feature_names: Any = None,
+) -> Path:
+    """A path whose last lambda is `lam`: as short a one as ends in a certificate.
+
+    A convex penalty is solved at lam alone, since its solution does not depend on the way there.
+    Where that fails, and for other penalties, of whose stationary points the one that is found from
+    zero is wanted, the path starts at the smallest lambda of all zeros. Arguments are those of
+    `jreg.path`; also losses and penalties that only `jreg.sweep` takes. Raises ValueError for a lam
+    that is not one number >= 0, and what `jreg.path` raises.
+
+    >>> from jreg import L1, Squared
+    >>> X, y = np.eye(4), np.array([3.0, 1.0, -2.0, 0.0])
+    >>> fit_at(X, y, L1(), Squared(), 0.25, fit_intercept=False, standardize=False).coef
+    array([[ 2.,  0., -1.,  0.]])
+    """
+    wanted = check_lams(lam)
+    if wanted.size != 1:
+        raise ValueError(f"lam must be one number; got shape {np.shape(lam)}")
+    problem, names = read_problem(
+        X, y, loss, sample_weight, None, feature_names, fit_intercept, standardize
+    )
+    tol = float(checks.tolerance(tol, problem.X.dtype))
+    with precision(problem.X.dtype):
+        problem, penalty = checked(without_absent(problem), penalty)
+
+        def along(**lams: Any) -> Path:
+            plan = Plan(tol=tol, names=names, **lams)
+            return next(fits_of_weights(problem, penalty, plan, [problem.sample_weight]))
+
+        if penalty.convex:
+            alone = along(lams=wanted)
+            if is_solved(alone.status[0]):
+                return alone
+        start = float(along(n_lams=1).lams[0])
+        ratio = max(wanted[0] / start, LONGEST)
+        if ratio >= 1:
+            return along(lams=wanted)
+        count = 1 + int(np.ceil(-PER_DECADE * np.log10(ratio)))
+        grid = lam_grid(start, count, ratio)
+        return along(lams=np.append(grid[grid > wanted[0]], wanted))

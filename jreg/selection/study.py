@@ -1,0 +1,133 @@
+"""A cross-validation as it runs: paths of all folds, each scored on the rows it left out."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jreg.losses import Cox
+from jreg.path import Path
+from jreg.path.drive import Plan, fits_of_weights
+from jreg.problem import LinearProblem
+from jreg.selection.cv_path import CVPath
+from jreg.selection.folds import Folds
+from jreg.selection.measures import Measure, check_scores
+from jreg.typing import has
+
+
+class Study(NamedTuple):
+    """What all settings of a cross-validation share."""
+
+    problem: LinearProblem  # checked, X on the host
+    weight: np.ndarray
+    folds: Folds
+    measure: Measure
+    plan: Plan
+
+    def weights(self) -> np.ndarray:
+        """(1 + n_folds, n): those of all rows, then of the rows that each fold fits."""
+        return np.where(np.insert(self.folds.train, 0, True, axis=0), self.weight[None], 0)
+
+
+Setting = dict[str, float]
+Variants = Callable[[np.ndarray, Path], Iterable[tuple[Setting, Path]]]
+
+
+def as_it_is(setting: Setting) -> Variants:
+    """The path of a fold, as the one thing to score."""
+    return lambda weight, path: [(setting, path)]
+
+
+def run(
+    study: Study, penalties: Any, variants: Variants, report: Callable[[int], None]
+) -> list[CVPath]:
+    """Results for all variants of the paths of one grid of lambdas.
+
+    penalties: one, or one for each of `study.weights()`. variants(weights, path): what is made of
+    a path, each with its name. report: takes how many paths are done.
+    """
+    weights = study.weights()
+    fits = fits_of_weights(study.problem, penalties, study.plan, weights)
+    whole = list(variants(weights[0], next(fits)))
+    scores: list[list[np.ndarray]] = [[] for _ in whole]
+    report(1)
+    for k, fold in enumerate(fits):
+        if not np.isfinite(fold.coef).all():
+            raise ValueError(f"fold {k} has lambdas without a solution: {fold!r}")
+        for column, (_, path) in zip(scores, variants(weights[1 + k], fold), strict=True):
+            column.append(_score(study, path, k))
+        report(2 + k)
+    return [
+        _result(study, setting, path, np.stack(column))
+        for (setting, path), column in zip(whole, scores, strict=True)
+    ]
+
+
+def _result(study: Study, setting: Setting, path: Path, scores: np.ndarray) -> CVPath:
+    weight = study.folds.test @ _counted(study)
+    mean, error = summary(scores, weight)
+    return CVPath(
+        path=path,
+        measure=study.measure.name,
+        larger_is_better=study.measure.larger_is_better,
+        mean=mean,
+        standard_error=error,
+        fold_scores=scores,
+        fold_weight=weight,
+        folds=study.folds,
+        setting=setting,
+    )
+
+
+def summary(scores: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted means (n_lams,) of scores (n_folds, n_lams), and their standard errors."""
+    share = (weight / weight.sum())[:, None]
+    mean = np.sum(share * scores, axis=0)
+    variance = np.sum(share * (scores - mean[None]) ** 2, axis=0)
+    return mean, np.sqrt(variance / max(len(scores) - 1, 1))
+
+
+def _score(study: Study, fold: Path, k: int) -> np.ndarray:
+    """The scores (n_lams,) of a fold's path on the rows that it left out."""
+    problem, test = study.problem, np.nonzero(study.folds.test[k])[0]
+    if has(problem.loss, "mean") and study.measure.name == "deviance":
+        scores = _deviance_of_all(study, fold, k)
+    else:
+        y, offset = np.asarray(problem.y)[test], np.asarray(problem.offset)[test]
+        eta = fold.predict(problem.X[test], "link", offset)
+        scores = study.measure.scores(problem.loss, y, eta, study.weight[test])
+    return check_scores(scores, fold.lams.size, study.measure.name)
+
+
+def _deviance_of_all(study: Study, fold: Path, k: int) -> np.ndarray:
+    """For a loss of all rows together: the deviance of all, less that of the rows fitted."""
+    problem, train, test = study.problem, study.folds.train[k], study.folds.test[k]
+    y, offset = np.asarray(problem.y), np.asarray(problem.offset)
+    eta = fold.predict(problem.X, "link", offset)
+    both = np.where(train | test, study.weight, 0)
+    fitted = np.where(train, study.weight, 0)
+    of_both = study.measure.scores(problem.loss, y, eta, both) * both.sum()
+    of_fitted = study.measure.scores(problem.loss, y, eta, fitted) * fitted.sum()
+    return (of_both - of_fitted) / _counted(study)[test].sum()
+
+
+def _counted(study: Study) -> np.ndarray:
+    """What each row counts for: under Cox's deviance that is a number for each event."""
+    if isinstance(study.problem.loss, Cox) and study.measure.name == "deviance":
+        return study.weight * np.asarray(study.problem.y)[:, 1]
+    return study.weight
+
+
+def check_folds(study: Study) -> None:
+    """Each fold must have rows, and those of its fit must suit the loss."""
+    problem = study.problem
+    y = np.asarray(problem.y)
+    for k, (train, test) in enumerate(zip(*study.folds, strict=True)):
+        if not _counted(study)[test].sum() > 0 or not study.weight[train].sum() > 0:
+            raise ValueError(f"fold {k} fits or scores no row that counts (weight 0, or no event)")
+        try:
+            problem.loss.check(y[train & (study.weight > 0)])
+            if problem.fit_intercept and has(problem.loss, "check_intercept"):
+                problem.loss.check_intercept(y[train & (study.weight > 0)])
+        except ValueError as error:
+            raise ValueError(f"fold {k} cannot be fitted: {error}") from error
