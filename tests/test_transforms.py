@@ -26,7 +26,7 @@ from transform_cases import (
 import jreg
 from jreg.penalties import conjugate
 from jreg.transforms import averaged_params, optimality, point, proximal
-from jreg.transforms.steps import largest_step
+from jreg.transforms.steps import largest_step, looks
 
 L1 = jreg.L1(LAM)
 ADAM = optax.adam(optax.exponential_decay(0.02, STEPS, 1e-5))
@@ -95,8 +95,27 @@ def test_a_gradient_step_is_proximal_gradient():
 def test_automatic_step_is_thirty_learning_rates():
     *_, (_, state) = steps_of(proximal(optax.sgd(1e-3), L1), jnp.ones(P), 5)
     np.testing.assert_allclose(state.step, 0.03)
-    *_, (_, state) = steps_of(proximal(optax.scale(0.0), L1), jnp.ones(P), 2)
-    assert state.step == 0  # nothing has moved
+    *_, (w, state) = steps_of(proximal(optax.scale(0.0), L1), jnp.ones(P), 5)
+    assert state.step > 0  # nothing has moved
+    np.testing.assert_allclose(w, 1, atol=2e-3)
+
+
+def test_looks_fall_on_every_step_of_a_cycle():
+    """One step in 64 is looked at, whatever the period of what happens in them."""
+    found = np.flatnonzero(looks(jnp.arange(100_000)))
+    assert set(range(64)) <= set(found)
+    assert abs(len(found) - 64 - 100_000 / 64) < 20
+    for period in (2, 3, 4, 8, 16, 64, 100):
+        counts = np.bincount(found[64:] % period, minlength=period)
+        assert counts.min() > 0.7 * counts.mean(), period
+
+
+@pytest.mark.usefixtures("x64")
+def test_automatic_step_under_accumulation():
+    """Updates in one step of 100, long after the first 64: the step is that of their mean."""
+    inner = optax.MultiSteps(optax.sgd(1e-3), 100).gradient_transformation()
+    _, state = compiled_run(proximal(inner, L1), jnp.ones(P), STEPS)
+    assert 0.03 / 100 / 3 < state.step < 3 * 0.03 / 100
 
 
 # --- the dual -------------------------------------------------------------------------------------

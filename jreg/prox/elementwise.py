@@ -4,6 +4,7 @@
 per feature). An infinite threshold means the limit.
 """
 
+import jax
 import jax.numpy as jnp
 
 from jreg.linalg import plus_zero
@@ -21,8 +22,8 @@ def soft_threshold(v: ArrayLike, t: ArrayLike) -> Array:
     """
     v = jnp.asarray(v)
     t = jnp.asarray(t, v.dtype)
-    kept = ~(jnp.abs(v) <= t) | (t == 0)
-    return plus_zero(jnp.where(kept, v - t * jnp.sign(v), 0))
+    zero = jnp.where(t == 0, v - jax.lax.stop_gradient(v), 0)  # with the identity's derivative
+    return jnp.where(jnp.abs(v) <= t, zero, jnp.where(v > 0, v - t, v + t))
 
 
 def ridge(v: ArrayLike, t: ArrayLike) -> Array:

@@ -8,7 +8,7 @@ import optax
 
 from jreg import checks, tree
 from jreg.transforms import doors, rounding
-from jreg.transforms.proximal import start_dual
+from jreg.transforms.proximal import start
 from jreg.typing import Array, PyTree, Scalar
 
 
@@ -54,7 +54,7 @@ def linbreg(
 
     def init(params: PyTree) -> LinBregState:
         w = rounding.wide(params)
-        subgradient = start_dual(doors.penalty(penalty), w)
+        subgradient, _ = start(doors.penalty(penalty), w)
         dual = jax.tree.map(lambda w, y: w / jnp.asarray(delta, w.dtype) + y, w, subgradient)
         return LinBregState(inner.init(w), dual)
 

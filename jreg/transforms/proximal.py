@@ -16,8 +16,8 @@ class ProximalState(NamedTuple):
 
     inner_state: of the inner optimiser, in float32 or wider. dual: the subgradient y of the penalty
     that the last prox implied, like params. residue: what bfloat16 or float16 parameters could not
-    hold; None for wider ones. step: the prox step last used.
-    travel: for its estimate. num_steps: updates so far.
+    hold; None for wider ones. step: the prox step last used. travel: lengths of updates and of
+    what the inner optimiser saw; their ratio is the effective learning rate. num_steps: so far.
     """
 
     inner_state: PyTree
@@ -61,9 +61,10 @@ def proximal(
         schedule (a function of the number of updates), or an array or tree like params for
         penalties whose prox takes one; any of them traced. Zero is a dead zone of width 2 s lam.
         Use at least the learning rate. With minibatches, a constant step and a decaying learning
-        rate find the support. None: 30 times the effective learning rate observed so far,
-        `30 sum |u|_1 / sum |F|_1`, which is wrong only if updates start far too small (fine-tuning
-        at a tiny rate: give it).
+        rate find the support. None: 30 times the effective learning rate so far,
+        `30 sum |u|_1 / sum |F|_1`, looked at in the first 64 steps and then in one of 64 (of the
+        size of w / y until something moves). That is wrong only if updates start far too small
+        (fine-tuning at a tiny rate: give it).
 
     `update(grads, state, params, strength=c)` uses `penalty.at(c)` for this step.
 
@@ -92,14 +93,14 @@ def proximal(
 
     def init(params: PyTree) -> ProximalState:
         wide = rounding.wide(params)
-        dual = start_dual(doors.penalty(penalty), wide)
+        dual, before = start(doors.penalty(penalty), wide)
         inner_state = inner.init(wide)
         doors.state(inner_state)
         zero = jnp.zeros((), rounding.common_dtype(params))
-        start = steps.start(step, wide)
-        jax.eval_shape(doors.penalty(penalty).prox, wide, start)  # refuse shapes here
+        first = steps.start(step, before.astype(zero.dtype), wide)
+        jax.eval_shape(doors.penalty(penalty).prox, wide, first)  # refuse shapes here
         residue, travel = rounding.no_residue(params), steps.Travel(zero, zero)
-        return ProximalState(inner_state, dual, residue, start, travel, jnp.zeros((), jnp.int32))
+        return ProximalState(inner_state, dual, residue, first, travel, jnp.zeros((), jnp.int32))
 
     def update(
         grads: PyTree,
@@ -116,21 +117,21 @@ def proximal(
         if extra.get("value") is not None:
             extra["value"] = extra["value"] + finite_value(f, w)
 
-        F = jax.tree.map(jnp.add, tree.cast_like(grads, w), state.dual)
-        u, inner_state = inner.update(F, state.inner_state, w, **extra)
-        u = tree.cast_like(u, w)
+        def fed() -> PyTree:
+            return jax.tree.map(jnp.add, tree.cast_like(grads, w), state.dual)
 
-        travel = steps.travelled(state.travel, u, F)
-        s = next_step(state.num_steps, travel, steps.largest_step(f), w)
-        moved = jax.tree.map(jnp.add, point_of(w, s, state.dual), u)
-        target = tree.cast_like(f.prox(moved, s), w)
-        dual = jax.tree.map(
-            lambda z, q, s, y: jnp.where(s > 0, (z - q) / jnp.where(s > 0, s, 1), y),
-            moved,
-            target,
-            per_leaf(s, w),
-            state.dual,
-        )
+        u, inner_state = inner.update(fed(), state.inner_state, w, **extra)
+        s = next_step(state.num_steps, state.travel, state.step, steps.largest_step(f), w)
+        z = jax.tree.map(jnp.add, point_of(w, s, state.dual), tree.cast_like(u, w))
+
+        # Given F or u, a look in few steps would make XLA write them out in every step.
+        look = lambda: (tree.subtract(z, point_of(w, s, state.dual)), fed())  # noqa: E731
+        travel = steps.travelled(state.travel, state.num_steps, look)
+        # The sums are never below 0. XLA does not know, so it looks first and overwrites w and y
+        # afterwards, in place; it would copy both otherwise.
+        s = jax.tree.map(lambda s: jnp.where(travel.fed < 0, 0, s), s)
+        target = tree.cast_like(f.prox(z, s), w)
+        dual = jax.tree.map(lambda z, q, s: (z - q) * reciprocal(s), z, target, per_leaf(s, w))
         updates, residue = rounding.move(params, target)
         count = optax.safe_increment(state.num_steps)
         return updates, ProximalState(inner_state, dual, residue, s, travel, count)
@@ -138,26 +139,30 @@ def proximal(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def start_dual(penalty: Any, w: PyTree) -> PyTree:
-    """A subgradient near w, so that the first step does not shrink everything by `step * lam`.
+def start(penalty: Any, w: PyTree) -> tuple[PyTree, Array]:
+    """(y, s): a subgradient near w, so that the first step does not shrink everything by
+    `step * lam`, and a prox step for as long as nothing is known of the updates.
 
-    That of two tiny prox steps, at the point of the second; their size e is relative, such that
-    `e y` is of the order of 1e-3 w. 0 for a penalty that is not weakly convex.
+    y is that of two tiny steps of size e, at the point of the second; e is relative, such that
+    `e y` is of the order of 1e-3 w. s is 1000 e, at which zeros hold. Both are 0 for a penalty that
+    is not weakly convex.
     """
     if not jax.tree.leaves(w):
-        return w
+        return w, jnp.ones(())
     value = jnp.abs(finite_value(penalty, w))
     size2 = tree.total(jnp.square, w)
-    e = jnp.where(value > 0, 1e-3 * size2 / jnp.where(value > 0, value, 1), 1)
-    limit = jnp.asarray(steps.largest_step(penalty), e.dtype)
-    e = jnp.minimum(e, limit / 2)
-    usable = e > 0
-    e = jnp.where(usable, e, 1)
-    near = penalty.prox(w, e)  # feasible
-    nearer = penalty.prox(near, e)
-    return jax.tree.map(
-        lambda a, b: jnp.where(usable, (a - b) / e.astype(a.dtype), 0), near, nearer
-    )
+    s = jnp.where(value > 0, size2 / jnp.where(value > 0, value, 1), 1)
+    limit = jnp.asarray(steps.largest_step(penalty), s.dtype) / 2
+    e, s = jnp.minimum(1e-3 * s, limit), jnp.minimum(s, limit)
+    tiny = jnp.where(e > 0, e, 1)
+    near = penalty.prox(w, tiny)  # feasible
+    nearer = penalty.prox(near, tiny)
+    return jax.tree.map(lambda a, b: (a - b) * reciprocal(e).astype(a.dtype), near, nearer), s
+
+
+def reciprocal(step: Array) -> Array:
+    """`1 / step`, and 0 for a step of 0."""
+    return jnp.where(step > 0, 1 / jnp.where(step > 0, step, 1), 0)
 
 
 def finite_value(penalty: Any, w: PyTree) -> Array:

@@ -25,7 +25,8 @@ _LIMIT_NAMES = {MCP: "gamma", GroupMCP: "gamma", SCAD: "gamma - 1"}
 
 
 class Travel(NamedTuple):
-    """Sums over all steps so far of |update|_1 and of |what the inner optimiser was fed|_1."""
+    """Sums over all steps so far of |update|_1 and of |what the inner optimiser was fed|_1, from
+    the steps looked at."""
 
     moved: Array
     fed: Array
@@ -87,9 +88,12 @@ def check(penalty: Any, step: Any) -> None:
             )
 
 
-def start(step: Any, params: PyTree) -> PyTree:
-    """What stands for the last step before the first: 0, shaped as the steps will be."""
-    if step is None or callable(step):
+def start(step: Any, before: Array, params: PyTree) -> PyTree:
+    """What stands for the last step before the first, shaped as the steps will be: `before` if
+    steps are estimated, else 0."""
+    if step is None:
+        return before
+    if callable(step):
         return jnp.zeros((), common_dtype(params))
     return jax.tree.map(jnp.zeros_like, given(step, params))
 
@@ -101,42 +105,48 @@ def given(step: Any, params: PyTree) -> PyTree:
     return tree.cast_like(tree.broadcast(step, params), params)
 
 
-def estimated(travel: Travel, limit: Scalar) -> Array:
-    """`30 |updates|_1 / |fed|_1`, at most half the limit; 0 before the first movement."""
+def estimated(travel: Travel, before: Array, limit: Scalar) -> Array:
+    """`30 |updates|_1 / |fed|_1`, at most half the limit; `before` as long as nothing has moved."""
     ratio = travel.moved / jnp.where(travel.fed > 0, travel.fed, 1)
-    return jnp.minimum(EFFECTIVE_STEPS * ratio, jnp.asarray(limit, ratio.dtype) / 2)
+    found = jnp.minimum(EFFECTIVE_STEPS * ratio, jnp.asarray(limit, ratio.dtype) / 2)
+    return jnp.where(travel.moved > 0, found, before)
 
 
-def travelled(travel: Travel, updates: PyTree, fed: PyTree) -> Travel:
-    """The sums with one step more, unless that step is not finite."""
-    moved, size = (_norm1(t).astype(travel.moved.dtype) for t in (updates, fed))
-    finite = jnp.isfinite(moved) & jnp.isfinite(size)
-    return Travel(
-        travel.moved + jnp.where(finite, moved, 0), travel.fed + jnp.where(finite, size, 0)
-    )
+# How many steps one look stands for, after as many looks.
+STRIDE = 64
 
 
-def _norm1(tree: PyTree) -> Array:
-    """Sum of absolute values; columns first, which XLA adds several at a time on a CPU.
+def looks(count: Array) -> Array:
+    """Whether a step is looked at: the first 64, then one in 64.
 
-    The barrier keeps it from merging the two sums into one chain of scalar additions, which takes
-    as long as the rest of a small network's step.
+    The sums of a small network take as long as a quarter of its step. The multiples of an
+    irrational number, modulo 1, choose (here of the golden ratio, in 32 bits; Knuth 1998, section
+    6.4): they fall on every step of a cycle alike, such as that of accumulated gradients.
     """
+    return (count < STRIDE) | (count.astype(jnp.uint32) * jnp.uint32(2654435769) < 2**32 // STRIDE)
 
-    def one(x: Array) -> Array:
-        columns = jnp.sum(jnp.abs(x), axis=0) if x.ndim > 1 else jnp.abs(x)
-        return jnp.sum(jax.lax.optimization_barrier(columns))
 
-    return sum(map(one, jax.tree.leaves(tree)), jnp.zeros(()))
+def travelled(travel: Travel, count: Array, look: Callable[[], tuple[PyTree, PyTree]]) -> Travel:
+    """The sums with those of `look() = (updates, fed)`, if the step is looked at and finite."""
+
+    def longer() -> Travel:
+        moved, fed = (tree.total(jnp.abs, t).astype(travel.moved.dtype) for t in look())
+        finite = jnp.isfinite(moved) & jnp.isfinite(fed)
+        weight = jnp.where(finite, jnp.where(count < STRIDE, 1, STRIDE), 0)
+        weight = weight.astype(travel.moved.dtype)
+        moved, fed = (jnp.where(finite, length, 0) for length in (moved, fed))
+        return Travel(travel.moved + weight * moved, travel.fed + weight * fed)
+
+    return jax.lax.cond(looks(count), longer, lambda: travel)
 
 
 def rule(step: Any) -> Callable[..., PyTree]:
-    """`f(count, travel, limit, params)`: the step for this update."""
+    """`f(count, travel, before, limit, params)`: the step for this update."""
     if step is None:
-        return lambda count, travel, limit, params: estimated(travel, limit)
+        return lambda count, travel, before, limit, params: estimated(travel, before, limit)
     if callable(step):
-        return lambda count, travel, limit, params: given(step(count), params)
-    return lambda count, travel, limit, params: given(step, params)
+        return lambda count, travel, before, limit, params: given(step(count), params)
+    return lambda count, travel, before, limit, params: given(step, params)
 
 
 def _show(value: Any) -> str:
