@@ -101,8 +101,8 @@ def debias(
       columns: numbers or names of the columns to infer; None: all. Each costs one nodewise lasso.
       level: probability that an interval holds its coefficient, in (0, 1).
       sigma: standard deviation of the noise, in units of y. None: that of the scaled lasso, the
-        fixed point of sigma = |y - fit| / sqrt(n) and lam = sigma u, u = `scaled_lasso.unit_strength`,
-        somewhat below sqrt(2 log(p) / n).
+        fixed point of sigma = |y - fit| / sqrt(n) and lam = sigma u, u being somewhat below
+        sqrt(2 log(p) / n) (`unit_strength` in `jreg.selection.scaled_lasso`).
       lam: strength of the lasso, of standardised columns. None: sigma u; for other losses u times
         the root of the mean curvature of the model without features. If it is given and sigma is
         not, sigma is |y - fit| / sqrt(n - number of coefficients).

@@ -1,4 +1,4 @@
-"""The lasso that `debias` starts from, with its noise level: the scaled lasso for the squared loss."""
+"""The lasso that `debias` starts from, and its noise level: for the squared loss the scaled one."""
 
 from statistics import NormalDist
 from typing import Any, NamedTuple
