@@ -3,9 +3,9 @@
 `python benchmarks/cross_validation.py` races all solvers on all problems and prints a Markdown
 report; `--markdown FILE` and `--json FILE` write it too. `--problems A,B` and `--peers A,B` choose
 (`--peers none`: jreg alone). `--smoke` runs one small problem, with `--problems ""` one of every
-kind, and every peer in one setting, unless `--peers` names it. Peers live where `benchmarks/install_peers.sh` puts them, and those that are not
-installed are left out, with the reason. benchmarks/README.md says what is measured and how each
-solver is set.
+kind, and each peer in one setting unless `--peers` names it. Peers live where
+`benchmarks/install_peers.sh` puts them, and those that are not installed are left out, with the
+reason. benchmarks/README.md says what is measured and how each solver is set.
 """
 
 import argparse

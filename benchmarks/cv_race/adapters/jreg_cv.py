@@ -75,7 +75,7 @@ class _Noting:
     def __call__(self, tol: float) -> np.ndarray:
         self.counts = self.counts or passes.count(self.X.shape[1])
         noted: list[np.ndarray] = []
-        with _noting(noted, self.study):
+        with noting(noted, self.study):
             self._count("passes", lambda: self.whole(tol))
         self._count("passes_of_path", lambda: self._path(tol))
         return np.stack(noted[1:])  # without the path of all rows
@@ -93,13 +93,13 @@ class _Noting:
 
 
 @contextlib.contextmanager
-def _noting(noted: list[np.ndarray], study: Study) -> Iterator[None]:
+def noting(noted: list[np.ndarray], study: Study) -> Iterator[None]:
     """Appends the coefficients of every path that `jreg.selection` solves by weights."""
     from jreg.path import drive
 
     original = drive.fits_of_weights
 
-    def noting(problem: Any, penalty: Any, plan: Any, weights: Any) -> Iterator[Any]:
+    def noted_fits(problem: Any, penalty: Any, plan: Any, weights: Any) -> Iterator[Any]:
         weights = list(weights)
         if not np.array_equal(np.stack(weights[1:]) > 0, study.train):
             raise RuntimeError("other rows are fitted than the peers fit")
@@ -114,7 +114,7 @@ def _noting(noted: list[np.ndarray], study: Study) -> Iterator[None]:
         and getattr(module, "fits_of_weights", None) is original
     ]
     for home in homes:
-        vars(home)["fits_of_weights"] = noting
+        vars(home)["fits_of_weights"] = noted_fits
     try:
         yield
     finally:
