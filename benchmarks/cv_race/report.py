@@ -6,6 +6,7 @@ import numpy as np
 from path_race.report import absent, figure, table, versions, warm
 from tools.timing import duration
 
+from cv_race.contenders import adapters
 from cv_race.studies import GOALS
 
 LEVEL = 1e-6
@@ -16,8 +17,8 @@ EVERY = ("problem", "level", "solver", "warm", "min to max", "ratio", "tol", "ga
 LEVELS = {"default": "default tolerances", "gap": "gap 1e-06"}
 NOTES = """\
 * Ten folds and 100 lambdas, the same for all; no intercept and columns as they are, so that a fold
-  is the same problem for everyone. Default tolerances: jreg {jreg:.0e}, glmnet 1e-07, adelie 1e-07,
-  celer 1e-04, scikit-learn 1e-04.
+  is the same problem for everyone. Default tolerances:
+  {defaults}.
 * jreg and cv.glmnet solve eleven paths, that of all rows among them. The CVs of scikit-learn solve
   those of the folds and refit one lambda; loops (adelie, celer, stability selection) solve those of
   the sets of rows alone.
@@ -170,6 +171,10 @@ def failures(results: list[dict]) -> list[str]:
     return found
 
 
+def defaults() -> str:
+    return ", ".join(f"{each.NAME} {each.DEFAULT:.0e}" for each in adapters(None))
+
+
 def markdown(results: list[dict], machine: str, repeats: int) -> str:
     """The whole report."""
     lines = [
@@ -180,7 +185,7 @@ def markdown(results: list[dict], machine: str, repeats: int) -> str:
         "",
         *summary(results),
         "",
-        NOTES.format(jreg=1e-6),
+        NOTES.format(defaults=defaults()),
         "",
         "## Every solver",
         "",

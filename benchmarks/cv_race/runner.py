@@ -63,8 +63,9 @@ def runs_of(trial: Trial) -> None:
 
 
 def default_of(trial: Trial) -> Run | None:
+    """None where it stops, or does not come to every lambda."""
     run = trial.searched.runs.get(trial.searched.contender.adapter.DEFAULT)
-    return None if run is None or run.stopped else run
+    return run if run is not None and np.isfinite(run.certificate) else None
 
 
 def certified(trial: Trial) -> Run | None:

@@ -16,7 +16,8 @@ versions = path.versions
 
 def variants(study: Study) -> list[str] | str:
     if study.problem.loss == "logistic":
-        return ["proximal Newton, 2 processes", "proximal Newton, in turn"]
+        kinds = ["proximal Newton", "coordinate descent"]
+        return [f"{kind}, {order}" for kind in kinds for order in ("2 processes", "in turn")]
     return ["2 processes", "in turn"]
 
 

@@ -34,7 +34,7 @@ two_forks <- function(obj, expr, envir, data) {
   tasks <- iterators::iter(obj)
   arguments <- as.list(tasks)
   one <- function(given) eval(expr, given, envir)
-  found <- parallel::mclapply(arguments, one, mc.cores = 2, mc.preschedule = FALSE)
+  found <- parallel::mclapply(arguments, one, mc.cores = 2)
   collect <- foreach::makeAccum(tasks)
   collect(found, seq_along(found))
   foreach::getResult(tasks)
@@ -42,7 +42,7 @@ two_forks <- function(obj, expr, envir, data) {
 parallel <- variant[2] == "2 processes"
 if (parallel) setDoPar(two_forks) else registerDoSEQ()
 each <- function(f) {
-  if (parallel) parallel::mclapply(seq_len(nrow(sets)), f, mc.cores = 2, mc.preschedule = FALSE)
+  if (parallel) parallel::mclapply(seq_len(nrow(sets)), f, mc.cores = 2)
   else lapply(seq_len(nrow(sets)), f)
 }
 
