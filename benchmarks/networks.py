@@ -1,17 +1,18 @@
 """Sparse networks on scikit-learn's digits: accuracy against exact zeros, and the cost of a step.
 
 `python benchmarks/networks.py` prints Markdown tables, `--markdown FILE` writes them too, `--only
-NAME` is for some of the methods, `--smoke` trains one of them for a few steps.
+NAME ...` is for some of the methods, `--smoke` trains one of them for a few steps.
 
 An MLP 64-300-100-10 (relu), batches of 64, cosine rates, 2400 steps with the penalty and 800 on the
 support alone (`freeze_zeros`) without it: the same for every method, magnitude pruning and dense
-networks too. The ramp of L0 is cubic (Zhu and Gupta, 2017), over nine tenths of the first phase.
+networks too. The ramps of L0 and of gradual pruning are cubic (Zhu and Gupta, 2017), over nine
+tenths of the first phase.
 
 A fifth of the 1797 images is the test set; the rest is split anew for each of five seeds, 3 : 1,
 into training and validation. Every method has two rates and five strengths; strengths and seeds
 train in one vmap. The mean validation accuracy chooses: the sparsest (exact zeros of kernels, == 0)
-within a quarter of a point of the best dense network. The test set is looked at for the chosen rate
-alone.
+within a quarter of a point of the best dense network; of neurons also within half a point. The test
+set is looked at for the chosen rate alone.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from jreg import transforms as tr
 
 WIDTHS, BATCH = (64, 300, 100, 10), 64
 SEEDS = jnp.arange(5)
-MARGIN = 0.0025  # of validation accuracy, for zeros
+MARGIN, WIDE_MARGIN = 0.0025, 0.005  # of validation accuracy, for zeros
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,26 @@ def rising_l0(lam, steps):
     """Below `sqrt(2 * prox step * strength)` a weight is 0: gradual pruning by magnitude."""
     ramp = optax.polynomial_schedule(0.0, 1.0, 3, steps * 9 // 10)
     return tr.scheduled(jreg.kernels_only(jreg.L0(lam)), ramp)
+
+
+def gradual_pruning(inner, share, steps, every=20):
+    """Zhu and Gupta (2017): now and then the smallest kernel entries go, for good."""
+    ramp = optax.polynomial_schedule(0.0, share, 3, steps * 9 // 10)
+
+    def init(w):
+        return inner.init(w), jnp.zeros((), jnp.int32)
+
+    def update(grads, state, w):
+        inner_state, k = state
+        u, inner_state = inner.update(grads, inner_state, w)
+        moved = optax.apply_updates(w, u)
+        kept = jax.tree.map(
+            lambda old, new: jnp.where((old == 0) & (old.ndim == 2), 0, new), w, moved
+        )
+        target = jax.lax.cond(k % every == 0, lambda: prune(kept, ramp(k)), lambda: kept)
+        return jax.tree.map(jnp.subtract, target, w), (inner_state, k + 1)
+
+    return optax.GradientTransformation(init, update)
 
 
 def groups(lam):
@@ -104,9 +125,13 @@ METHODS = {
     "magnitude pruning, Adam": Method(
         lambda rate, lam, _: optax.adam(rate), strengths=(0.8, 0.9, 0.95, 0.97, 0.98), prune=True
     ),
+    "gradual magnitude pruning, Adam": Method(
+        lambda rate, lam, steps: gradual_pruning(optax.adam(rate), lam, steps),
+        strengths=(0.9, 0.93, 0.95, 0.97, 0.98),
+    ),
     "proximal, Adam, neurons": Method(
         lambda rate, lam, _: tr.proximal(optax.adam(rate), groups(lam)),
-        strengths=(5e-5, 1e-4, 2e-4, 3e-4, 6e-4),
+        strengths=(2e-5, 5e-5, 1e-4, 2e-4, 3e-4),
     ),
 }
 
@@ -154,8 +179,8 @@ def accuracy(layers, part):
     return (logits(layers, part[0]).argmax(-1) == part[1]).mean()
 
 
-def descend(tx, layers, X, y, key, steps):
-    """The layers after some minibatch steps."""
+def descend(tx, carry, X, y, key, steps):
+    """(layers, state) after some minibatch steps."""
 
     def body(carry, key):
         w, state = carry
@@ -164,8 +189,7 @@ def descend(tx, layers, X, y, key, steps):
         updates, state = tx.update(grads, state, w)
         return (optax.apply_updates(w, updates), state), None
 
-    keys = jax.random.split(key, steps)
-    return jax.lax.scan(body, (layers, tx.init(layers)), keys)[0][0]
+    return jax.lax.scan(body, carry, jax.random.split(key, steps))[0]
 
 
 def kernels(layers):
@@ -194,10 +218,10 @@ def train(method, steps, rate, lam, seed):
     keys = jax.random.split(jax.random.key(seed + 77))
     layers = initial(seed, method.sparse_start)
     tx = method.make(optax.cosine_decay_schedule(rate, steps), lam, steps)
-    layers = descend(tx, layers, X, y, keys[0], steps)
+    layers, _ = descend(tx, (layers, tx.init(layers)), X, y, keys[0], steps)
     layers = prune(layers, lam) if method.prune else layers
-    fine = optax.adam(optax.cosine_decay_schedule(1e-3, steps // 3))
-    layers = descend(on_kernels(fine), layers, X, y, keys[1], steps // 3)
+    fine = on_kernels(optax.adam(optax.cosine_decay_schedule(1e-3, steps // 3)))
+    layers, _ = descend(fine, (layers, fine.init(layers)), X, y, keys[1], steps // 3)
     zeros = jnp.concatenate([k.ravel() == 0 for k in kernels(layers)]).mean()
     return layers, accuracy(layers, validation), accuracy(layers, test), zeros
 
@@ -232,6 +256,16 @@ def spread(values):
     return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
 
 
+def row(name, method, grids, rate, i, seconds):
+    """The networks of one rate and strength."""
+    layers, _, test, zeros = grids[rate]
+    left = np.mean([neurons(layers, i, s) for s in range(len(SEEDS))], axis=0)
+    return (
+        f"| {name} | {rate:g} | {method.strengths[i]:g} | {spread(test[i])} "
+        f"| {spread(zeros[i])} | {left[0]:.0f} + {left[1]:.0f} | {seconds:.0f} |"
+    )
+
+
 def accuracy_tables(steps, methods):
     """The networks that validation chooses, and all strengths at their rates."""
     chosen = [
@@ -242,20 +276,19 @@ def accuracy_tables(steps, methods):
         "| method | exact zeros, % : test accuracy, % | | | | |",
         "|---|--:|--:|--:|--:|--:|",
     ]
-    wanted = 0.0
     for name, method in methods.items():
         start = time.perf_counter()
         grids = grid(method, steps)
         seconds = time.perf_counter() - start
-        (rate, i), best = choose(grids, wanted)
         if name.startswith("dense"):
-            wanted = best - MARGIN
-        layers, _, test, zeros = grids[rate]
-        left = np.mean([neurons(layers, i, s) for s in range(len(SEEDS))], axis=0)
-        chosen.append(
-            f"| {name} | {rate:g} | {method.strengths[i]:g} | {spread(test[i])} "
-            f"| {spread(zeros[i])} | {left[0]:.0f} + {left[1]:.0f} | {seconds:.0f} |"
-        )
+            best = choose(grids, 0.0)[1]
+        if "neurons" in name:
+            (rate, i), _ = choose(grids, best - WIDE_MARGIN)
+            chosen.append(row(f"{name}, half a point", method, grids, rate, i, seconds))
+            print(chosen[-1], flush=True)
+        (rate, i), _ = choose(grids, best - MARGIN)
+        chosen.append(row(name, method, grids, rate, i, seconds))
+        _, _, test, zeros = grids[rate]
         cells = [
             f"{100 * share:.1f} : {100 * good:.1f}"
             for share, good in zip(zeros.mean(1), test.mean(1), strict=True)
@@ -266,7 +299,11 @@ def accuracy_tables(steps, methods):
 
 
 def overhead_table(rounds):
-    """The time of a training step, gradient and update, with and without `proximal`."""
+    """The time of a training step, gradient and update, with and without `proximal`.
+
+    Rounds of 50 steps that take turns, after 100 steps; the last column is the median of the ratios
+    within a round.
+    """
     (X, y), *_ = split(0)
     layers = initial(0, sparse=False)
     contenders = []
@@ -277,14 +314,18 @@ def overhead_table(rounds):
         "proximal, neurons": tr.proximal(optax.adam(1e-3), groups(1e-3)),
         "proximal_adam": tr.proximal_adam(1e-3, l1(1e-3)),
     }.items():
-        run = jax.jit(lambda w, tx=tx: descend(tx, w, X, y, jax.random.key(0), 100))
-        call = functools.partial(lambda run: np.asarray(run(layers)[0]["bias"]), run)
+        run = jax.jit(lambda c, tx=tx: descend(tx, c, X, y, jax.random.key(0), 50))
+        carry = run(run((layers, tx.init(layers))))
+        call = functools.partial(
+            lambda run, carry: np.asarray(run(carry)[0][0]["bias"]), run, carry
+        )
         contenders.append(Contender(name, call))
     take_turns(contenders, rounds)
-    base = contenders[0].warm()
+    base = np.array(contenders[0].rounds)
     lines = ["| transform | a step, ms | over Adam |", "|---|--:|--:|"]
     for c in contenders:
-        lines.append(f"| {c.name} | {10 * c.warm():.3g} | {100 * (c.warm() / base - 1):+.0f} % |")
+        over = np.median(np.array(c.rounds) / base) - 1
+        lines.append(f"| {c.name} | {20 * c.warm():.3g} | {100 * over:+.0f} % |")
     print("\n".join(lines), flush=True)
     return lines
 
@@ -292,12 +333,12 @@ def overhead_table(rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--markdown", metavar="FILE")
-    parser.add_argument("--only", metavar="NAME", help="methods with this in their name")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="methods with one in their name")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
-    steps, rounds = (10, 1) if options.smoke else (2400, 15)
-    only = "neurons" if options.smoke else options.only or ""
-    methods = {name: m for name, m in METHODS.items() if only in name or name.startswith("dense")}
+    steps, rounds = (10, 1) if options.smoke else (2400, 200)
+    only = ["dense", *(["neurons"] if options.smoke else options.only or [""])]
+    methods = {name: m for name, m in METHODS.items() if any(part in name for part in only)}
     lines = ["# Sparse networks on the digits", "", machine([f"optax {optax.__version__}"]), ""]
     lines += [*overhead_table(rounds), "", *accuracy_tables(steps, methods), ""]
     if options.markdown:
