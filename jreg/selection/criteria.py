@@ -127,8 +127,8 @@ def criteria(
     df is the trace of the derivative of the fit in the response (see `jreg.selection.freedom`),
     which counts the intercept and unpenalised columns: the rank of the support for the lasso, trace
     formulas for elastic nets, ridge, MCP, SCAD and groups; for other losses the same with the
-    weights of the last Newton step. p is the number of penalised features (or groups), k how many
-    of them are in use.
+    weights of the last Newton step. It does not count the jumps of nonconvex penalties. p is the
+    number of penalised features (or groups), k how many of them are in use.
 
     Args:
       path: what `jreg.path` or `jreg.sweep` returned, for one output and a separable or group

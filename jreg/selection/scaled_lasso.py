@@ -52,18 +52,19 @@ def fitted_lasso(
             bend = options["sample_weight"] @ derivatives(at(None))[1] / n
             lam = unit * np.sqrt(bend)
         sigma, found = 1.0, at(lam)
+    elif sigma is not None:
+        lam = unit * sigma if lam is None else lam
+        found = at(lam)
     elif lam is not None:
         found = at(lam)
-        lost = float(found.n_nonzero[0]) + options["fit_intercept"]
-        sigma = deviation(found, lost) if sigma is None else sigma
-    elif sigma is not None:
-        lam = unit * sigma
-        found = at(lam)
+        sigma = deviation(found, float(found.n_nonzero[0]) + options["fit_intercept"])
     else:
-        sigma = deviation(at(None))
-        if not sigma > 0:
-            raise ValueError("y is constant, so it shows no noise level; give sigma")
+        sigma = largest = deviation(at(None))
         for _ in range(ITERATIONS):
+            if not sigma > 1e-6 * largest:
+                raise ValueError(
+                    "the lasso fits y without an error, so it shows no noise level; give sigma"
+                )
             before, lam = sigma, unit * sigma
             found = at(lam)
             sigma = deviation(found)
