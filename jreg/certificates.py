@@ -99,21 +99,40 @@ def null_model(problem: CentredProblem, penalty: Any) -> NullModel:
         dual = jnp.where(jnp.abs(dual) <= _rounding(problem, eta), 0, dual)
         gradient = problem.transposed_times(like_rows(problem.weight, dual) * dual)
     value = 0.5 * means.mean_deviance(problem.loss, eta, problem.y, problem.weight)
-    # entries that may enter; a constraint has no strength to take away, so all of them may
-    zero = jnp.zeros_like(gradient)
-    candidates = jnp.abs(gradient)
-    if has_prox(penalty):
-        candidates = penalty.at(0.0).kkt_distance(zero, gradient)
-    size = tree.largest(jnp.where(jnp.isinf(candidates), jnp.abs(gradient), candidates))
     return NullModel(
         params=params,
         dual=dual,
         gradient=gradient,
         value=jnp.where(jnp.any(dual != 0), value, 0),
-        gradient_scale=jnp.where(size > 0, size, tree.largest(gradient)),
+        gradient_scale=_size_of_entering(penalty, gradient),
         dual_scale=jnp.sqrt(jnp.sum(like_rows(problem.weight, dual) * dual**2)),
         curvature=curvature,
     )
+
+
+def null_model_of_squares(
+    problem: CentredProblem, penalty: Any, cross: Array, square: Array
+) -> NullModel:
+    """The same for the squared loss from `problem.gram`, cross = Z' S y and square = y' S y, where
+    no column is without a penalty: all parameters are 0. Its dual point is not told."""
+    return NullModel(
+        params=problem.zero(),
+        dual=jnp.zeros(0, cross.dtype),
+        gradient=-cross,
+        value=0.5 * square,
+        gradient_scale=_size_of_entering(penalty, -cross),
+        dual_scale=jnp.sqrt(square),
+        curvature=problem.column_curvature(),
+    )
+
+
+def _size_of_entering(penalty: Any, gradient: Array) -> Array:
+    """The largest |gradient| of the entries that may enter."""
+    candidates = jnp.abs(gradient)
+    if has_prox(penalty):  # a constraint has no strength to take away: all its entries may
+        candidates = penalty.at(0.0).kkt_distance(jnp.zeros_like(gradient), gradient)
+    size = tree.largest(jnp.where(jnp.isinf(candidates), jnp.abs(gradient), candidates))
+    return jnp.where(size > 0, size, tree.largest(gradient))
 
 
 def certify(

@@ -71,19 +71,19 @@ def gram(X: Array, weight: Array, centre: Array) -> Array:
     def of(X: Array, weight: Array) -> Array:
         rows = jnp.sqrt(weight)[:, None] * _centred(X, weight, centre)
         columns = jax.lax.optimization_barrier(rows.T)  # A @ A.T is the fast product on CPUs
-        return _times_transpose(columns)
+        return times_transpose(columns)
 
     return _over_rows(of, jnp.add, X, weight, 16)
 
 
-def _times_transpose(A: Array, splits: int = 2) -> Array:
+def times_transpose(A: Array, splits: int = 2) -> Array:
     """`A A'`, which is symmetric: half of its blocks off the diagonal are the others transposed."""
     m = A.shape[0]
     if m <= LEAF or splits == 0:
         return dot(A, A.T)
     h = -(-m // (2 * ALIGNED)) * ALIGNED
     low = dot(A[h:], A[:h].T)
-    upper, lower = (_times_transpose(part, splits - 1) for part in (A[:h], A[h:]))
+    upper, lower = (times_transpose(part, splits - 1) for part in (A[:h], A[h:]))
     return jnp.block([[upper, low.T], [low, lower]])
 
 

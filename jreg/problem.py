@@ -379,7 +379,7 @@ class CentredProblem:
 
     def _bound(self) -> Array:
         bound = 1.0 if self.loss.smoothness is None else self.loss.smoothness
-        return jnp.asarray(bound, self.X.dtype)
+        return jnp.asarray(bound, self.weight.dtype)
 
 
 @tree.dataclass
