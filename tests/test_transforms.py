@@ -230,6 +230,26 @@ def test_strength_of_a_call():
     np.testing.assert_array_equal(a, other.update(grads, state, w)[0])
 
 
+def test_strengths_by_label():
+    """Labels of leaves, or of whole subtrees: the same as by path."""
+    w = {"a": {"kernel": jnp.ones(3), "bias": jnp.ones(2)}, "ab": jnp.ones(2), "c": [jnp.ones(1)]}
+    chosen = {"strong": jreg.L1(0.5), "weak": jreg.L1(0.1), "free": None}
+    labels = {"a": {"kernel": "strong", "bias": "free"}, "ab": "weak", "c": "strong"}
+    tx = proximal(optax.scale(0.0), jreg.penalties.by_label(chosen, labels), 1.0)
+    same = jreg.by_path({"kernel|^c": chosen["strong"], "^ab": chosen["weak"]})
+    found, expected = (
+        jreg.penalties.by_label(chosen, labels).prox(w, 1.0),
+        same.prox(w, 1.0),
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    np.testing.assert_array_equal(found["a"]["bias"], 1)
+    assert jax.tree.structure(tx.init(w).dual) == jax.tree.structure(w)
+    everything = jreg.penalties.by_label({"all": jreg.L1(0.5)}, "all")
+    np.testing.assert_allclose(everything.value(w), 4.0)
+    with pytest.raises(ValueError, match="no penalty for label 'other'; they are for all"):
+        jreg.penalties.by_label({"all": jreg.L1(0.5)}, {"a": "other"})
+
+
 # --- nonconvex penalties --------------------------------------------------------------------------
 
 

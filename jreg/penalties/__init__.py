@@ -3,7 +3,7 @@
 Hyper-parameters are traced leaves, so `jax.vmap(jreg.L1)(lams)` is a batch of penalties; a path
 varies the strength through `at`. New penalties are made of members by `+`, `scaled`, `translated`,
 `tilted`, `conjugate`, `envelope`, `spectral`, `of_map`, and put on trees by `masked`, `by_path`,
-`kernels_only`.
+`by_label`, `kernels_only`.
 """
 
 from jreg.penalties.addable import has_prox, is_smooth
@@ -26,7 +26,7 @@ from jreg.penalties.slope import SLOPE, slope_weights
 from jreg.penalties.spectral_lift import spectral
 from jreg.penalties.sum import add
 from jreg.penalties.total_variation import FusedLasso, TotalVariation
-from jreg.penalties.tree_wise import by_path, kernels_only, masked
+from jreg.penalties.tree_wise import by_label, by_path, kernels_only, masked
 
 __all__ = [
     "L0",
@@ -57,6 +57,7 @@ __all__ = [
     "SparseGroupLasso",
     "TotalVariation",
     "add",
+    "by_label",
     "by_path",
     "conjugate",
     "envelope",

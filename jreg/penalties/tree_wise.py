@@ -296,6 +296,28 @@ def by_path(penalties: Mapping[str, Any], default: Any = None) -> ByPath:
     return ByPath(tuple(penalties.values()), default, tuple(penalties))
 
 
+def by_label(penalties: Mapping[str, Any], labels: PyTree) -> ByPath:
+    """One penalty for the leaves of each label, as `optax.partition` has one transform.
+
+    labels: a tree of strings like the parameters, or a prefix of them (one label for a subtree).
+    None as a penalty leaves a leaf unpenalised. Raises ValueError for a label without a penalty,
+    and at first use for one whose leaf does not exist.
+
+    >>> from jreg.penalties.l1 import L1
+    >>> w = {"dense": {"kernel": jnp.ones(2), "bias": jnp.ones(1)}, "scale": jnp.ones(1)}
+    >>> by_label({"sparse": L1(0.5), "free": None}, {"dense": "sparse", "scale": "free"}).value(w)
+    Array(1.5, dtype=float32)
+    """
+    paths: dict[str, list[str]] = {}
+    for path, label in jax.tree_util.tree_flatten_with_path(labels)[0]:
+        if label not in penalties:
+            raise ValueError(f"no penalty for label {label!r}; they are for {', '.join(penalties)}")
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        paths.setdefault(label, []).append(f"^{re.escape(name)}(/|$)" if name else "")
+    given = {"|".join(patterns): penalties[label] for label, patterns in paths.items()}
+    return by_path(given)
+
+
 def kernels_only(penalty: Any) -> Masked:
     """The penalty on arrays of rank 2 and above: kernels, not biases or scales of norms.
 
