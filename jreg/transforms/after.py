@@ -70,7 +70,8 @@ def sparsity_report(
 
     penalty: adds its value, and the number of groups that are not 0 if it is one of groups. grads
     and state (of `proximal`, both or none): add the bound `optimality(grads, state)` of the KKT
-    distance. The report has `leaves`, `zeros`, `size`, `sparsity`, and prints as a table.
+    distance; ValueError for one of them alone. The report has `leaves`, `zeros`, `size`,
+    `sparsity`, and prints as a table.
 
     >>> print(sparsity_report({"kernel": jnp.array([[0.0, 1.0], [0.0, 0.0]]), "bias": jnp.ones(2)}))
     array   shape   zeros  of  share  active slices
@@ -102,7 +103,7 @@ def freeze_zeros(inner: optax.GradientTransformation) -> optax.GradientTransform
     Without a penalty this removes the bias of the penalty on the weights that were kept. Clipping
     and norms inside see the gradient of the support alone. No memory of its own. Arrays that start
     at 0 without being pruned, such as fresh biases, would stay there: leave them out by
-    `optax.partition`.
+    `optax.partition`. TypeError for an inner that is no transform, ValueError without params.
 
     >>> tx = freeze_zeros(optax.sgd(1.0))
     >>> w = jnp.array([0.0, 2.0])

@@ -39,7 +39,9 @@ def decoupled(
     lam of the units of the loss; some want that. `proximal` minimises loss + penalty.
 
     inner: an optax transform, learning rate included. penalty: with a prox. learning_rate: the
-    prox step, a number or a schedule, as given to inner; traced or not.
+    prox step, a number or a schedule, as given to inner; traced or not. Arrays of any shapes.
+    TypeError for an inner that is no transform or a penalty without a prox, ValueError for a
+    negative rate, or an update without params.
 
     Loshchilov and Hutter (2019) for ridge; Zhuang et al. (2022).
 
@@ -88,7 +90,8 @@ def proximal_sgd(
     With minibatches it never settles on a support, as each step has its own gradient noise against
     a threshold of the same size; `proximal(optax.sgd(learning_rate), penalty)` does.
 
-    learning_rate: number or schedule. penalty: with a prox.
+    learning_rate: number or schedule. penalty: with a prox. momentum: in [0, 1), or None. Raises as
+    `decoupled`.
 
     >>> import jreg
     >>> tx = proximal_sgd(0.5, jreg.L1(1.0))

@@ -34,8 +34,9 @@ def linbreg(
 
     inner: an optax transform, learning rate included. penalty: convex, with a prox; its strength is
     the size that v must reach before a weight enters. delta: step of the prox > 0, the slope of
-    weights in v. Memory: one float32 buffer like params. Osher, Burger, Goldfarb, Xu and Yin
-    (2005); Bungert, Roith, Tenbrinck and Burger (2022), algorithm 1.
+    weights in v. ValueError for a nonconvex penalty or delta <= 0. Memory: one float32 buffer like
+    params. Osher, Burger, Goldfarb, Xu and Yin (2005); Bungert, Roith, Tenbrinck and Burger (2022),
+    algorithm 1.
 
     >>> import jreg
     >>> tx = linbreg(optax.sgd(0.4), jreg.L1(1.0))
@@ -94,7 +95,8 @@ def rda(gamma: Scalar, penalty: Any) -> optax.GradientTransformation:
     algorithm 1.
 
     gamma: > 0, in units of gradient over weight; too small diverges, too large is slow. penalty:
-    convex, with a prox. Memory: two float32 buffers like params.
+    convex, with a prox. ValueError for a nonconvex one or gamma <= 0. Memory: two float32 buffers
+    like params.
 
     >>> import jreg
     >>> tx = rda(1.0, jreg.L1(1.0))

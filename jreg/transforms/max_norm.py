@@ -19,7 +19,8 @@ class MaxNorm(Addable):
     axis: the axis that numbers the slices; -1, the default, is one per output neuron of kernels
     (n_in, n_out) and one per filter. radius: > 0, in units of w. A vector has one slice per entry,
     so bound kernels only: `proximal(inner, kernels_only(MaxNorm(3.0)))`. It has no strength:
-    `at` changes nothing. Srebro and Shraibman (2005); Srivastava et al. (2014), section 5.1.
+    `at` changes nothing. ValueError for a concrete radius <= 0. Srebro and Shraibman (2005);
+    Srivastava et al. (2014), section 5.1.
 
     >>> MaxNorm(1.0).prox(jnp.array([[3.0, 0.1], [4.0, 0.1]]), step=1.0)
     Array([[0.6, 0.1],

@@ -20,6 +20,7 @@ def scheduled(penalty: Any, schedule: Callable[[Array], Scalar]) -> Callable[[Ar
     function of the number of updates with factors >= 0, such as optax's. A warm-up is
     `optax.linear_schedule(0.0, 1.0, steps)`; the cubic ramp of Zhu and Gupta (2017), fast first and
     slow at the end, is `optax.polynomial_schedule(0.0, 1.0, power=3, transition_steps=steps)`.
+    TypeError for a schedule that is no function.
 
     >>> import jreg
     >>> penalty = scheduled(jreg.L1(0.5), optax.linear_schedule(0.0, 1.0, 10))
@@ -58,7 +59,8 @@ def target_sparsity(
     inner, penalty, step: as in `proximal`; the penalty's strength is where c = 1 starts. target: in
     [0, 1], a number or a schedule (`optax.polynomial_schedule(0, 0.9, 3, 10_000)` is the cubic ramp
     of gradual pruning). Read `state.strength` and `state.sparsity`; fix the strength found and go
-    on with `proximal` for a result that minimises one objective.
+    on with `proximal` for a result that minimises one objective. ValueError for a target outside
+    [0, 1] or a negative rate; the rest as `proximal`.
 
     >>> import jreg
     >>> tx = target_sparsity(optax.sgd(0.2), jreg.L1(0.1), 0.5, rate=0.1)

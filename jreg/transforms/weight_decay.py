@@ -55,7 +55,7 @@ def proximal_decay(
     shrinks. It is `decoupled(inner, Ridge(lam), learning_rate)`: with Adam it minimises
     `loss + lam/2 sum_i D_i w_i^2`, D_i = rms(g_i), not ridge; this module's docstring has the table
     of all forms. lam: strength >= 0, in units of the loss. learning_rate: as inner's, or a
-    schedule.
+    schedule. ValueError for a negative number. Zhuang et al. (2022).
 
     >>> import jax.numpy as jnp
     >>> tx = proximal_decay(optax.sgd(0.5), 2.0, 0.5)
