@@ -229,12 +229,14 @@ def simulate(count, n, p, rho, fit, respond):
     truth = np.zeros(p)
     truth[[0, p // 3, 2 * p // 3]] = 1.0
     held = []
-    for seed in range(count):
+    for seed in range(1000, 1000 + count):  # the defaults were chosen on others
         X, rng = design(n, p, rho, seed)
         found = fit(X, respond(X @ truth, rng))
         held.append((found.low <= truth) & (truth <= found.high))
     held = np.array(held)
-    return held[:, truth != 0].mean(), held[:, truth == 0].mean()
+    active, null = held[:, truth != 0].mean(), held[:, truth == 0].mean()
+    print(f"n {n}, p {p}, {count} data sets, rho {rho}: {active:.3f} not 0, {null:.3f} at 0")
+    return active, null
 
 
 @pytest.mark.slow

@@ -103,9 +103,10 @@ def debias(
       sigma: standard deviation of the noise, in units of y. None: that of the scaled lasso, the
         fixed point of sigma = |y - fit| / sqrt(n) and lam = sigma u, u being somewhat below
         sqrt(2 log(p) / n) (`unit_strength` in `jreg.selection.scaled_lasso`).
-      lam: strength of the lasso, of standardised columns. None: sigma u; for other losses u times
-        the root of the mean curvature of the model without features. If it is given and sigma is
-        not, sigma is |y - fit| / sqrt(n - number of coefficients).
+      lam: strength of the lasso, of standardised columns. None: sigma u; for other losses half of u
+        times the root of the mean curvature of the model without features, since the curvatures
+        of a fit that shrinks further no longer serve. If it is given and sigma is not, sigma is
+        |y - fit| / sqrt(n - number of coefficients).
       lam_nodewise: strengths of the nodewise lassos of columns of length 1, one number or one for
         each of `columns`. None: sqrt(2 log(p) / n) / 2: half of the strength that would hide
         correlations of pure noise, for the smaller bias.

@@ -50,7 +50,7 @@ def fitted_lasso(
     if not loss.quadratic:
         if lam is None:
             bend = options["sample_weight"] @ derivatives(at(None))[1] / n
-            lam = unit * np.sqrt(bend)
+            lam = unit * np.sqrt(bend) / 2  # the whole shrinks so far that one step falls short
         sigma, found = 1.0, at(lam)
     elif sigma is not None:
         lam = unit * sigma if lam is None else lam
