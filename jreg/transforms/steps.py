@@ -137,6 +137,8 @@ def travelled(travel: Travel, count: Array, look: Callable[[], tuple[PyTree, PyT
         moved, fed = (jnp.where(finite, length, 0) for length in (moved, fed))
         return Travel(travel.moved + weight * moved, travel.fed + weight * fed)
 
+    if not checks.is_traced(count):  # outside jit, where a `cond` would be compiled in every step
+        return longer() if looks(count) else travel
     return jax.lax.cond(looks(count), longer, lambda: travel)
 
 
