@@ -1,7 +1,7 @@
-"""Passes over X of `jreg.path`, counted where it calls its compiled programs.
+"""Passes over X of `jreg.path` and of all that solves paths, counted where programs are called.
 
 * whole: products of all columns of X, with the residuals of a block of lambdas (certificates), with
-  the response, or with X itself (the Gram matrix of tall data);
+  the response, or with X itself (the moments of tall data, which are read once, of all folds);
 * inner: columns that the work between certificates reads (the Gram matrix of candidates, Hessians
   and fits of generalised linear models, Newton's products on a sparse support), as multiples of
   those of X. What a compiled Newton method on groups or several outputs reads cannot be seen from
@@ -9,6 +9,7 @@
 """
 
 import importlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ CERTIFICATES = {
     "blocks": ("_certify_block",),
 }
 UNSEEN = {"newton_blocks": ("_solve",), "blocks": ("_solve_block",)}
+LOCK = threading.Lock()  # folds are solved in threads
 
 
 @dataclass
@@ -39,9 +41,13 @@ class Passes:
     def inner(self) -> float | None:
         return self.columns / self.n_features if self.seen else None
 
+    @property
+    def total(self) -> float | None:
+        return None if self.inner is None else self.whole + self.inner
+
 
 def count(n_features: int) -> Passes:
-    """Passes of all calls of `jreg.path` in this process from now on."""
+    """Passes of all paths that are solved in this process, in any thread, from now on."""
     passes = Passes(n_features)
 
     def certificate(*_: Any) -> None:
@@ -60,7 +66,8 @@ def count(n_features: int) -> Passes:
         _watch(module, names, certificate)
     for module, names in UNSEEN.items():
         _watch(module, names, unseen)
-    _watch("engine", ("setup",), lambda found, *_: first(found))
+    _watch("drive", ("setup",), lambda found, *_: first(found))
+    _watch("drive", ("moments",), certificate)
     _watch("candidates", ("grow",), lambda found, *args: read(args[-2]))  # those that are used
     for name, place in (("_freeze", 3), ("_model", 2), ("_move", 1)):  # where the members are
         _watch("glms", (name,), lambda found, *args, k=place: read(columns_of(args[k])))
@@ -83,9 +90,10 @@ def _watch(module: str, names: tuple[str, ...], see: Callable, owner: str = "") 
     for name in names:
         original = getattr(home, name)
 
-        def watched(*args: Any, original: Callable = original) -> Any:
-            found = original(*args)
-            see(found, *args)
+        def watched(*args: Any, original: Callable = original, **options: Any) -> Any:
+            found = original(*args, **options)
+            with LOCK:
+                see(found, *args)
             return found
 
         setattr(home, name, watched)

@@ -10,8 +10,8 @@ from jreg import checks, sparse
 from jreg.losses import means
 from jreg.path import Path
 from jreg.path.inputs import precision, read_problem
-from jreg.path.sweep import explained, null_deviance
 from jreg.problem import LinearProblem
+from jreg.selection.measures import deviance as deviance_of
 from jreg.selection.study import Setting, Variants
 from jreg.status import Status
 from jreg.typing import ArrayLike, has
@@ -79,11 +79,11 @@ def _blends(
     problem: LinearProblem, weight: np.ndarray, path: Path, setting: Setting, shares: list[float]
 ) -> list[tuple[Setting, Path]]:
     coef, intercept, status = refits(problem, weight, path)
+    deviance = _deviances(problem, weight, path)
+    first = int(np.argmin(path.deviance_ratio))
+    null = deviance[first] / (1 - path.deviance_ratio[first]) if deviance[first] > 0 else 0.0
     out = []
     for gamma in shares:
-        if gamma == 1:
-            out.append(({**setting, "relax": gamma}, path))
-            continue
         new = dataclasses.replace(
             path,
             coef=gamma * path.coef + (1 - gamma) * coef,
@@ -92,20 +92,19 @@ def _blends(
             residual=np.full_like(path.residual, np.nan),
             status=status,
         )
-        ratio = _explained(problem, weight, new)
-        out.append(({**setting, "relax": gamma}, dataclasses.replace(new, deviance_ratio=ratio)))
+        if null > 0:
+            ratio = 1 - _deviances(problem, weight, new) / null
+            new = dataclasses.replace(new, deviance_ratio=ratio.astype(path.coef.dtype))
+        out.append(({**setting, "relax": gamma}, path if gamma == 1 else new))
     return out
 
 
-def _explained(problem: LinearProblem, weight: np.ndarray, path: Path) -> np.ndarray:
-    one = dataclasses.replace(problem, X=np.zeros((len(weight), 1), problem.X.dtype))
-    one = dataclasses.replace(one, sample_weight=weight).checked()
-    offset = None if problem.offset is None else np.asarray(problem.offset)
-    eta = jnp.asarray(path.predict(problem.X, "link", offset))
-    share = jnp.asarray(weight / weight.sum())
-    y = means.prepare(one.loss, one.y)
-    deviance = [means.mean_deviance(one.loss, row, y, share) for row in eta]
-    return np.asarray(explained(jnp.stack(deviance), null_deviance(one.centred())))
+def _deviances(problem: LinearProblem, weight: np.ndarray, path: Path) -> np.ndarray:
+    """(n_lams,) at the rows of positive weight."""
+    rows = np.nonzero(weight > 0)[0]
+    offset = None if problem.offset is None else np.asarray(problem.offset)[rows]
+    eta = path.predict(problem.X[rows], "link", offset)
+    return deviance_of(problem.loss, np.asarray(problem.y)[rows], eta, weight[rows])
 
 
 def refits(
@@ -182,7 +181,7 @@ def _newton(
     prepared, weight = jnp.asarray(y), jnp.asarray(share)
 
     def value(eta: np.ndarray) -> float:
-        return float(means.mean(loss, jnp.asarray(eta), prepared, weight))
+        return 0.5 * float(means.mean_deviance(loss, jnp.asarray(eta), prepared, weight))
 
     for k, inside in enumerate(supports):
         at = np.nonzero(inside)[0]
@@ -217,7 +216,7 @@ def _minimise(
         size = np.sqrt(np.maximum(np.diag(H), np.finfo(float).tiny))
         d = -_solve(H / np.outer(size, size), gradient / size) / size
         decrement = -gradient @ d
-        if decrement <= 1e-13 * max(abs(now), 1e-3):
+        if decrement <= 1e-11 * now:  # both fall alike where the minimum lies at infinity
             return params, True
         t, d_eta = 1.0, A @ d
         while not value(eta + t * d_eta) <= now - 1e-4 * t * decrement and t > 1e-8:
