@@ -9,7 +9,6 @@ from jreg.path.drive import Plan, checked, fits_of_weights
 from jreg.path.grid import check_lams, lam_grid
 from jreg.path.inputs import precision, read_problem, without_absent
 from jreg.path.result import Path
-from jreg.status import is_solved
 from jreg.typing import ArrayLike, Scalar
 
 PER_DECADE = 25  # lambdas on the way, as many as a path's own grid has
@@ -29,18 +28,17 @@ def fit_at(
     tol: float | None = None,
     feature_names: Any = None,
 ) -> Path:
-    """A path whose last lambda is `lam`: as short a one as ends in a certificate.
+    """A path that falls to `lam`, its last lambda, from the smallest one of all zeros.
 
-    A convex penalty is solved at lam alone, since its solution does not depend on the way there.
-    Where that fails, and for other penalties, of whose stationary points the one that is found from
-    zero is wanted, the path starts at the smallest lambda of all zeros. Arguments are those of
-    `jreg.path`; also losses and penalties that only `jreg.sweep` takes. Raises ValueError for a lam
-    that is not one number >= 0, and what `jreg.path` raises.
+    Walking is the quicker way to a small lam than a jump, and for a penalty that is not convex it
+    says which of the stationary points is meant. A lam with all zeros is a path of its own.
+    Arguments are those of `jreg.path`; also losses and penalties that only `jreg.sweep` takes.
+    Raises ValueError for a lam that is not one number >= 0, and what `jreg.path` raises.
 
     >>> from jreg import L1, Squared
     >>> X, y = np.eye(4), np.array([3.0, 1.0, -2.0, 0.0])
-    >>> fit_at(X, y, L1(), Squared(), 0.25, fit_intercept=False, standardize=False).coef
-    array([[ 2.,  0., -1.,  0.]])
+    >>> fit_at(X, y, L1(), Squared(), 0.25, fit_intercept=False, standardize=False).coef[-1]
+    array([ 2.,  0., -1.,  0.])
     """
     wanted = check_lams(lam)
     if wanted.size != 1:
@@ -56,10 +54,6 @@ def fit_at(
             plan = Plan(tol=tol, names=names, **lams)
             return next(fits_of_weights(problem, penalty, plan, [problem.sample_weight]))
 
-        if penalty.convex:
-            alone = along(lams=wanted)
-            if is_solved(alone.status[0]):
-                return alone
         start = float(along(n_lams=1).lams[0])
         ratio = max(wanted[0] / start, LONGEST)
         if ratio >= 1:
