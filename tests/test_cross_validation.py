@@ -10,7 +10,8 @@ from sklearn.linear_model import ElasticNetCV, LassoCV
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
 
 import jreg
-from jreg.path.drive import Plan, checked, fits_of_weights
+from jreg.path.along import Plan
+from jreg.path.drive import checked, fits_of_weights
 from jreg.path.inputs import precision, read_problem
 
 TIGHT = {"tol": 1e-10}

@@ -8,7 +8,7 @@ import pytest
 from cases import precision
 
 import jreg
-from jreg.path import blocks, condense, drive, glms, squares, walk
+from jreg.path import along, blocks, condense, glms, squares, walk
 from jreg.path.homotopy import Knots, follow
 from jreg.path.inverse import block_inverse, sweep_inverse
 from jreg.status import Status
@@ -240,7 +240,7 @@ def test_plain_solver_takes_over_where_every_guess_is_wrong(monkeypatch):
     wanted = jreg.path(X, y, n_lams=12)
     monkeypatch.setattr(walk, "judge", lambda *_: (0, 0))
     taken = []
-    monkeypatch.setattr(drive, "solve_block", lambda *a: taken.append(1) or blocks.solve_block(*a))
+    monkeypatch.setattr(along, "solve_block", lambda *a: taken.append(1) or blocks.solve_block(*a))
     found = jreg.path(X, y, n_lams=12)
     assert len(taken) == 12
     assert found.gap.max() <= 1e-6

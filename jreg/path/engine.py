@@ -6,7 +6,8 @@ import numpy as np
 
 from jreg import checks
 from jreg.losses import Squared
-from jreg.path.drive import Plan, checked, solve_one, takes_loss, takes_penalty
+from jreg.path.along import Plan
+from jreg.path.drive import checked, solve_one, takes_loss, takes_penalty
 from jreg.path.grid import check_lams
 from jreg.path.inputs import precision, read_problem, without_absent
 from jreg.path.result import Path

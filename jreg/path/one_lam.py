@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from jreg import checks
-from jreg.path.drive import Plan, checked, fits_of_weights
+from jreg.path.along import Plan
+from jreg.path.drive import checked, fits_of_weights
 from jreg.path.grid import check_lams, lam_grid
 from jreg.path.inputs import precision, read_problem, without_absent
 from jreg.path.result import Path

@@ -3,7 +3,8 @@
 from typing import Any
 
 from jreg import checks
-from jreg.path.drive import Plan, checked
+from jreg.path.along import Plan
+from jreg.path.drive import checked
 from jreg.path.grid import check_lams
 from jreg.path.inputs import precision, read_problem
 from jreg.problem import LinearProblem

@@ -9,7 +9,8 @@ import numpy as np
 from jreg import checks
 from jreg.losses import Squared
 from jreg.path import Path
-from jreg.path.drive import Plan, fits_of_weights
+from jreg.path.along import Plan
+from jreg.path.drive import fits_of_weights
 from jreg.path.inputs import precision
 from jreg.path.progress import progress_bar
 from jreg.penalties import L1

@@ -7,7 +7,8 @@ import numpy as np
 
 from jreg.losses import Cox
 from jreg.path import Path
-from jreg.path.drive import Plan, fits_of_weights
+from jreg.path.along import Plan
+from jreg.path.drive import fits_of_weights
 from jreg.problem import LinearProblem
 from jreg.selection.cv_path import CVPath
 from jreg.selection.folds import Folds
