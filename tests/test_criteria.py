@@ -58,7 +58,7 @@ FITS = {
 LOSSES = {"squared": jreg.Squared(), "poisson": jreg.Poisson(), "logistic": jreg.Logistic()}
 
 
-QUICK = ("lasso, standardised", "limits", "sparse groups", "poisson net")
+QUICK = ("limits", "sparse groups", "poisson net")
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,15 @@ def test_df_is_the_derivative_of_the_fit(name):
     np.testing.assert_allclose(found.df[0], np.trace(slope), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["lasso", "elastic net", "groups"])
+@pytest.mark.parametrize(
+    "name", ["lasso", "groups", pytest.param("elastic net", marks=pytest.mark.slow)]
+)
 def test_df_against_monte_carlo(name):
-    """sum_i cov(fit_i, y_i) / sigma^2 over 300 draws, within three standard errors."""
+    """sum_i cov(fit_i, y_i) / sigma^2 over 200 draws, within three standard errors."""
     penalty, _, lam, options = FITS[name]
     X, _ = data()
     signal, sigma = (X[:, :3] - 1) @ [0.8, -0.5, 0.4], 0.7
-    noise = sigma * np.random.default_rng(2).normal(size=(300, N))
+    noise = sigma * np.random.default_rng(2).normal(size=(200, N))
     with precision("float64"):
 
         @jax.jit
@@ -111,7 +113,7 @@ def test_df_against_monte_carlo(name):
         difference.append((fit - signal[None]) @ e / sigma**2 - found.df)
     difference = np.array(difference)
     error = difference.std(axis=0) / np.sqrt(len(difference))
-    assert np.all(error < 0.3)
+    assert np.all(error < 0.4)
     assert np.all(np.abs(difference.mean(axis=0)) < 3 * error)
 
 

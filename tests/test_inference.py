@@ -243,7 +243,7 @@ def simulate(count, n, p, rho, fit, respond):
 @pytest.mark.parametrize("rho", [0.0, 0.5])
 def test_coverage(rho):
     """n = 100, p = 200, 100 data sets: 95 % intervals hold 90 to 99 % of the three coefficients
-    that are not 0 (standard error 1.3 %) and 93 to 97 % of the others."""
+    that are not 0 (standard error 1.3 %; it was 92 and 91 %) and 93 to 97 % of the others."""
     active, null = simulate(
         100, 100, 200, rho, jreg.debias, lambda eta, rng: eta + rng.normal(size=eta.size)
     )
@@ -253,8 +253,9 @@ def test_coverage(rho):
 
 @pytest.mark.slow
 def test_coverage_of_logistic_regression():
-    """n = 300, p = 100, 60 data sets: 95 % intervals hold 88 to 99 % of the three coefficients that
-    are not 0 (standard error 1.6 %) and 92 to 98 % of the others."""
+    """n = 300, p = 100, 60 data sets: 95 % intervals hold 92 to 98 % of the coefficients at 0, but
+    fewer of the three others, 88 % when this was written (standard error 2.4 %): a bias that
+    `debias` warns of."""
 
     def respond(eta, rng):
         return (rng.random(eta.size) < 1 / (1 + np.exp(-eta))).astype(float)
@@ -263,5 +264,5 @@ def test_coverage_of_logistic_regression():
         return jreg.debias(X, y, jreg.Logistic())
 
     active, null = simulate(60, 300, 100, 0.3, fit, respond)
-    assert 0.88 <= active <= 0.99
+    assert 0.84 <= active <= 0.99
     assert 0.92 <= null <= 0.98
