@@ -19,6 +19,10 @@ from jreg.sklearn.linear_model import (
 from jreg.typing import ArrayLike, has
 
 
+def _has_probabilities(model: Any) -> bool:
+    return model.loss is None or isinstance(model.loss, Logistic | Multinomial)
+
+
 class Classifier(ClassifierMixin, LinearModel):
     """A penalised linear classifier as an estimator of scikit-learn.
 
@@ -85,7 +89,7 @@ class Classifier(ClassifierMixin, LinearModel):
         score = self.decision_function(X)
         return self.classes_[score.argmax(axis=1) if score.ndim == 2 else (score > 0).astype(int)]
 
-    @available_if(lambda self: self.loss is None or isinstance(self.loss, Logistic | Multinomial))
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Probabilities of the classes, (n_rows, n_classes)."""
         eta = self._eta(X)
