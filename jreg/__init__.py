@@ -6,7 +6,7 @@ minimise over (coef, intercept)
     eta = X coef + intercept + offset
 
 `path` is the one call for data; `sweep` and `solve` are pure functions to jit, vmap and compose;
-`proximal` gives any optax optimiser a penalty. `import jreg.sklearn` has estimators of scikit-learn.
+`proximal` gives any optax optimiser a penalty. `import jreg.sklearn` has scikit-learn estimators.
 """
 
 from jreg import (
