@@ -19,7 +19,7 @@ from jreg.path.compiled import compiled
 from jreg.typing import Array
 
 LANES = 2**22  # numbers in the matrices of the regressions that are solved side by side
-NEAR = 0.9  # of lam_j: features with a larger correlation join the working set
+JOIN = 24  # features of a lane that join its working set at once, the worst first
 SWEEPS = 10_000
 
 
@@ -43,24 +43,29 @@ def nodewise_lassos(
     ...     nodewise_lassos(S, np.array([0]), np.array([0.2])).coef
     array([[0. , 0.3, 0. ]])
     """
+    from scipy.sparse import csr_array
+
     k, p = targets.size, len(S)
     own = np.zeros((k, p), bool)
     own[np.arange(k), targets] = True
     coef, working = np.zeros((k, p)), np.zeros((k, p), bool)
-    shared = jnp.asarray(S)
+    shared, right = jnp.asarray(S), S[targets]
     while True:
-        slope = np.where(own, 0, S[targets] - coef @ S)  # minus the gradient
+        slope = np.where(own, 0, right - csr_array(coef) @ S)  # minus the gradient
         distance = np.where(
             coef != 0,
             np.abs(slope - lam[:, None] * np.sign(coef)),
             np.maximum(np.abs(slope) - lam[:, None], 0),
         )
         residual = distance.max(axis=1) / lam
-        missing = ~working & (np.abs(slope) > NEAR * lam[:, None])
+        missing = np.where(working, 0, distance)
+        if p > JOIN:
+            worst = np.partition(missing, p - JOIN, axis=1)[:, p - JOIN]
+            missing[missing < worst[:, None]] = 0
         open_ = (residual > tol) & missing.any(axis=1)
         if not open_.any():
             return Nodewise(coef, residual)
-        working |= missing & open_[:, None]
+        working |= (missing > 0) & open_[:, None]
         for lanes in _chunks(np.flatnonzero(open_), working.sum(axis=1)):
             # some lanes twice, so that few programs serve all numbers of them
             lanes = np.resize(lanes, _width(lanes.size))
