@@ -10,6 +10,7 @@ from sklearn.linear_model import ElasticNetCV, LassoCV
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
 
 import jreg
+from jreg.path import drive
 from jreg.path.along import Plan
 from jreg.path.drive import checked, fits_of_weights
 from jreg.path.inputs import precision, read_problem
@@ -227,6 +228,20 @@ def test_repeats_and_overlapping_splits():
     splits = ShuffleSplit(4, test_size=0.3, random_state=0)
     found = jreg.cross_validate(X, y, folds=splits, n_lams=5, **TIGHT)
     for k, (train, test) in enumerate(splits.split(X)):
+        fold = jreg.path(X[train], y[train], lams=found.path.lams, **TIGHT)
+        wanted = ((fold.predict(X[test]) - y[test][None]) ** 2).mean(axis=1)
+        np.testing.assert_allclose(found.fold_scores[k], wanted, rtol=1e-7)
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_folds_of_tall_data_read_it_once(monkeypatch, repeats):
+    """The moments of all folds of one drawing are made together."""
+    calls, original = [], drive.moments
+    monkeypatch.setattr(drive, "moments", lambda *a: calls.append(1) or original(*a))
+    X, y, _ = rows(*SHAPES["tall"])
+    found = jreg.cross_validate(X, y, folds=4, repeats=repeats, n_lams=6, **TIGHT)
+    assert len(calls) == repeats
+    for k, (train, test) in enumerate(zip(*found.folds, strict=True)):
         fold = jreg.path(X[train], y[train], lams=found.path.lams, **TIGHT)
         wanted = ((fold.predict(X[test]) - y[test][None]) ** 2).mean(axis=1)
         np.testing.assert_allclose(found.fold_scores[k], wanted, rtol=1e-7)

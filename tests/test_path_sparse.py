@@ -17,7 +17,11 @@ from sklearn.linear_model import ElasticNet, enet_path
 
 import jreg
 from jreg import design, linalg, penalties
-from jreg.path import glms, sparse_newton, squares
+from jreg.path import blocks, glms, sparse_newton, squares
+from jreg.path.drive import checked
+from jreg.path.inputs import on_device, read_problem
+from jreg.path.setup import setup
+from jreg.path.units import units_of
 from jreg.sparse import CHUNK, compressed, from_compressed
 from jreg.status import Status
 
@@ -628,3 +632,21 @@ def test_memory_of_a_large_design():
     run = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) < 1000
+
+
+def test_the_plain_way_takes_several_outputs():
+    """Where a block of lambdas finds no way, one is solved alone, on all columns if need be."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 12)) * (rng.uniform(size=(60, 12)) < 0.4)
+    y = np.argmax(X[:, :3] + 0.5 * rng.normal(size=(60, 3)), axis=1).astype(float)
+    lams, loss = np.array([0.05, 0.02]), jreg.Multinomial(3)
+    problem, _ = read_problem(sp.csr_array(X), y, loss, None, None, None, True, True)
+    with precision("float64"):
+        problem, penalty = checked(problem, jreg.L1())
+        data = setup(dataclasses.replace(problem, X=on_device(problem.X)), penalty)
+        start, units = blocks.first_point(data), units_of(penalty, 12, (3,))
+        block = blocks.solve_block(data, penalty, units, lams, start, 1e-6)
+    assert (block.status == Status.CONVERGED).all()
+    wanted = jreg.path(X, y, loss=loss, lams=lams, tol=1e-8)
+    scaled = wanted.coef * wanted.scale[None, :, None]
+    np.testing.assert_allclose(block.params.coef, scaled, atol=2e-3)

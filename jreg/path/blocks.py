@@ -22,6 +22,7 @@ from jreg.path.sweep import solve_blocks, weighted_deviance
 from jreg.path.units import Units, restrict
 from jreg.problem import Linear
 from jreg.solvers import FISTA, ProxNewton
+from jreg.sparse import Sparse
 from jreg.status import Status
 from jreg.typing import Array, ArrayLike
 
@@ -134,6 +135,8 @@ def _try_block(
     coef[index == p] = 0
     columns, outputs = index.size, math.prod(start.intercept.shape)
     few = columns <= LARGEST_MODEL and (outputs == 1 or columns * outputs <= LARGEST_HESSIAN)
+    if table is None and outputs > 1 and isinstance(data.problem.X, Sparse):
+        few = False  # a Hessian of several outputs wants the entries of X
     solver = ProxNewton() if penalty.convex and few else FISTA()
     inner_tol = max(0.5 * tol, 10 * float(np.finfo(lams.dtype).eps))
     where = (chosen, table, block, Linear(coef, start.intercept))

@@ -164,18 +164,25 @@ def _from_moments(
         return along(task, one, penalty, plan)
 
     base = np.asarray(problem.sample_weight)
-    members = np.stack([weight > 0 for weight in weights])
-    plain = all(
-        np.array_equal(weight, np.where(inside, base, 0))
-        for weight, inside in zip(weights, members, strict=True)
-    )
-    cells, cell = np.unique(members, axis=1, return_inverse=True)
-    if plain and cells.shape[1] <= len(weights) + 1:
-        sets = [np.nonzero(cell.ravel() == c)[0] for c in range(cells.shape[1])]
-        origin, parts = moments(problem, sets)
-        for row in cells:
-            yield partial(solve, problem, origin, [parts[c] for c in np.nonzero(row)[0]])
+    if all(np.all((weight == base) | (weight == 0)) for weight in weights):
+        for members in _with_few_cells(np.stack([weight > 0 for weight in weights])):
+            cells, cell = np.unique(members, axis=1, return_inverse=True)
+            sets = [np.nonzero(cell.ravel() == c)[0] for c in range(cells.shape[1])]
+            origin, parts = moments(problem, sets)
+            for row in cells:
+                yield partial(solve, problem, origin, [parts[c] for c in np.nonzero(row)[0]])
         return
     for weight in weights:
         one = dataclasses.replace(problem, sample_weight=weight)
         yield partial(solve, one, *moments(one, [np.nonzero(weight > 0)[0]]))
+
+
+def _with_few_cells(members: np.ndarray) -> Iterator[np.ndarray]:
+    """Masks (n_fits, n) in runs of k fits that tell at most k + 1 kinds of rows apart: for each run
+    one pass over X is enough. The folds of one drawing are such a run; those of two are two."""
+    start = 0
+    for stop in range(1, len(members) + 1):
+        more = members[start : stop + 1]
+        if stop == len(members) or np.unique(more, axis=1).shape[1] > len(more) + 1:
+            yield members[start:stop]
+            start = stop
