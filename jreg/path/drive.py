@@ -15,14 +15,14 @@ import numpy as np
 
 from jreg.path.along import Plan, Task, along, grid_of
 from jreg.path.inputs import on_device, precision
-from jreg.path.moments import Moments, centred, frame, moments, reduced, reducible
+from jreg.path.moments import centred, frame, moments, reduced, reducible
 from jreg.path.result import Path
 from jreg.path.setup import setup, setup_squares
 from jreg.path.sweep import sweep
 from jreg.path.units import units_of
 from jreg.problem import LinearProblem
 from jreg.solvers.solve import check_inputs
-from jreg.typing import has
+from jreg.typing import Array, has
 
 THREADS = min(8, os.cpu_count() or 1)  # paths solved at the same time on CPUs
 
@@ -138,14 +138,15 @@ def _of_rows(problem: LinearProblem, penalty: Any) -> Task:
     return Task(data, lambda: data, data.problem)
 
 
-def _of_moments(problem: LinearProblem, penalty: Any, origin: Any, sums: Moments) -> Task:
+def _of_moments(problem: LinearProblem, penalty: Any, origin: Any, sums: Array) -> Task:
     """Least squares by its moments alone where the lambdas can be walked; else on few rows."""
     p = problem.X.shape[1]
     intercept, standard = problem.fit_intercept, problem.standardize
     found = centred(sums, origin, p, fit_intercept=intercept, standardize=standard)
-    whole = frame(problem, found)
+    outputs = problem.outputs(problem.X.shape[0])
+    whole = frame(found, problem.loss, outputs=outputs, fit_intercept=intercept)
     with_rows = functools.cache(lambda: setup(reduced(whole, found), penalty))
-    single = whole.outputs == () and penalty.separable
+    single = outputs == () and penalty.separable
     if single and penalty.unpenalized(whole.mean) is None:
         return Task(setup_squares(whole, penalty, found.cross, found.square), with_rows, whole)
     return Task(with_rows(), with_rows, whole)
@@ -158,9 +159,9 @@ def _from_moments(
     go together is multiplied once, and the moments of a fold are those of its cells added up."""
 
     def solve(
-        one: LinearProblem, origin: np.ndarray, parts: list[Moments], penalty: Any, plan: Plan
+        one: LinearProblem, origin: np.ndarray, parts: list[Array], penalty: Any, plan: Plan
     ) -> Path:
-        task = _of_moments(one, penalty, origin, Moments.total(parts))
+        task = _of_moments(one, penalty, origin, functools.reduce(jnp.add, parts))
         return along(task, one, penalty, plan)
 
     base = np.asarray(problem.sample_weight)

@@ -8,7 +8,6 @@ losses, gradients and gaps. Golub and Van Loan (2013), section 5.3; Higham (2002
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterable
 from functools import partial
@@ -33,19 +32,6 @@ SAMPLE = 256  # rows whose mean is the origin
 BUFFERS = 3  # chunks that are filled while others are multiplied
 
 
-class Moments(NamedTuple):
-    """Sums over a set of rows v - origin; v = [x, y - offset] has q = n_features + n_outputs."""
-
-    weight: Array  # sum of s
-    first: Array  # (q,)
-    second: Array  # (q, q)
-
-    @classmethod
-    def total(cls, parts: Iterable["Moments"]) -> "Moments":
-        """Those of the union of disjoint sets of rows."""
-        return cls(*(functools.reduce(jnp.add, sums) for sums in zip(*parts, strict=True)))
-
-
 def reducible(problem: LinearProblem) -> bool:
     """Whether the moments say all, and are fewer numbers than the data: a quadratic loss, and a
     dense X with at least twice as many rows as there are columns and outputs."""
@@ -55,8 +41,12 @@ def reducible(problem: LinearProblem) -> bool:
     return problem.loss.quadratic and tall and not is_scipy(problem.X)
 
 
-def moments(problem: LinearProblem, sets: Iterable[np.ndarray]) -> tuple[np.ndarray, list[Moments]]:
-    """The origin, near the mean of all rows, and the moments of each set of rows (indices).
+def moments(problem: LinearProblem, sets: Iterable[np.ndarray]) -> tuple[np.ndarray, list[Array]]:
+    """The origin (q,), near the mean of all rows, and the moments of each set of rows (indices).
+
+    Moments (q + 1, q + 1) are sums of s u u' over rows u = [v - origin, 1], v = [x, y - offset] of
+    length q = n_features + n_outputs: in the last row are the first moments and the sum of s. Those
+    of disjoint sets add up to those of their union.
 
     Chunks are centred on the host while others are multiplied; X is never copied whole.
     """
@@ -80,11 +70,11 @@ def moments(problem: LinearProblem, sets: Iterable[np.ndarray]) -> tuple[np.ndar
             jax.block_until_ready(done[turn])  # or it is still being read
             np.subtract(X[at].T, origin[:p, None], out=chunk[:p, : some.size])
             np.subtract(y[at].T, origin[p:, None], out=chunk[p:q, : some.size])
-            chunk[q] = 1  # its products are the first moments
+            chunk[q] = 1
             chunk[:, some.size :] = 0
             chunk[:, : some.size] *= np.sqrt(weight[at])[None, :]
             total, done[turn] = _with_square(total, chunk)
-        found.append(Moments(total[q, q], total[q, :q], total[:q, :q]))
+        found.append(total)
     return origin, found
 
 
@@ -114,11 +104,12 @@ class Centred(NamedTuple):
 
 @partial(compiled, static_argnames=("p", "fit_intercept", "standardize"))
 def centred(
-    sums: Moments, origin: Array, p: int, *, fit_intercept: bool, standardize: bool
+    sums: Array, origin: Array, p: int, *, fit_intercept: bool, standardize: bool
 ) -> Centred:
-    """From the sums of a set of rows; columns that are constant on it count as 0, and its y too."""
+    """From the moments of a set of rows; columns (and y) that are constant on it count as 0."""
     eps = jnp.finfo(origin.dtype).eps
-    shift, second = sums.first / sums.weight, sums.second / sums.weight
+    sums = sums / sums[-1, -1]
+    shift, second = sums[-1, :-1], sums[:-1, :-1]
     mean, before = origin + shift, jnp.diagonal(second)
     about_mean = second - shift[:, None] * shift[None, :]
     variance = jnp.diagonal(about_mean)
@@ -138,21 +129,25 @@ def centred(
     return Centred(mean, second, scale, gram, second[:p, p] * per, second[p, p])
 
 
-def frame(problem: LinearProblem, found: Centred) -> CentredProblem:
+@partial(compiled, static_argnames=("outputs", "fit_intercept"))
+def frame(
+    found: Centred, loss: Any, *, outputs: tuple[int, ...], fit_intercept: bool
+) -> CentredProblem:
     """The `CentredProblem` without data: it knows the Gram matrix and the original units."""
-    outputs, p, q = problem.outputs(len(problem.y)), found.scale.size, found.mean.size
-    dtype, mean = found.mean.dtype, found.mean[:p]
+    p, q = found.scale.size, found.mean.size
+    zeros = jnp.zeros((q, *outputs), found.mean.dtype)
+    mean = found.mean[:p]
     return CentredProblem(
         X=None,
-        y=jnp.zeros((q, *outputs), dtype),
-        weight=jnp.full(q, 1 / q, dtype),
-        offset=jnp.zeros((q, *outputs), dtype),
+        y=zeros,
+        weight=jnp.full(q, 1 / q, zeros.dtype),
+        offset=zeros,
         level=found.mean[p:].reshape(outputs),
-        mean=mean if problem.fit_intercept else jnp.zeros_like(mean),
+        mean=mean if fit_intercept else jnp.zeros_like(mean),
         scale=found.scale,
-        loss=problem.loss,
+        loss=loss,
         gram=found.gram,
-        fit_intercept=problem.fit_intercept,
+        fit_intercept=fit_intercept,
     )
 
 
