@@ -19,11 +19,12 @@ def progress_bar(
         callback = progress
         yield lambda done: callback(done, total)
         return
+    if not progress:
+        yield lambda done: None
+        return
     try:
         from tqdm.auto import tqdm
     except ImportError:
-        progress = False
-    if not progress:
         yield lambda done: None
         return
     with tqdm(total=total, unit=unit) as bar:
