@@ -67,7 +67,7 @@ def adaptive_lasso(
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(80, 10))
     >>> y = X[:, 0] + 0.3 * rng.normal(size=80)
-    >>> np.nonzero(adaptive_lasso(X, y, folds=5).params("min").coef)[0].tolist()
+    >>> np.nonzero(adaptive_lasso(X, y, folds=5).params("1se").coef)[0].tolist()
     [0]
     """
     unknown = {"l1_ratios", "gammas", "relax", "progress"} & set(options)
