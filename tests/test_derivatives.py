@@ -18,7 +18,7 @@ from jreg.penalties.iterated import Iterated
 from jreg.status import Status
 
 N, P = 24, 6
-H = 1e-6
+H = 1e-5
 PAIRS = Groups.of_sizes([2, 2, 2])
 
 
