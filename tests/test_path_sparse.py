@@ -20,7 +20,7 @@ from jreg import design, linalg, penalties
 from jreg.path import blocks, glms, sparse_newton, squares
 from jreg.path.drive import checked
 from jreg.path.inputs import on_device, read_problem
-from jreg.path.setup import setup
+from jreg.path.setup import setup as describe
 from jreg.path.units import units_of
 from jreg.sparse import CHUNK, compressed, from_compressed
 from jreg.status import Status
@@ -643,7 +643,7 @@ def test_the_plain_way_takes_several_outputs():
     problem, _ = read_problem(sp.csr_array(X), y, loss, None, None, None, True, True)
     with precision("float64"):
         problem, penalty = checked(problem, jreg.L1())
-        data = setup(dataclasses.replace(problem, X=on_device(problem.X)), penalty)
+        data = describe(dataclasses.replace(problem, X=on_device(problem.X)), penalty)
         start, units = blocks.first_point(data), units_of(penalty, 12, (3,))
         block = blocks.solve_block(data, penalty, units, lams, start, 1e-6)
     assert (block.status == Status.CONVERGED).all()
