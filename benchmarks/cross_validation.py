@@ -10,15 +10,11 @@ reason. benchmarks/README.md says what is measured and how each solver is set.
 
 import argparse
 import contextlib
-import json
 import sys
-import time
 from pathlib import Path
 
 from cv_race import report, runner, studies
-from path import PEERS, earlier, finite, names, plain, quick_compilation
-from path_race.contenders import THREADS
-from tools.timing import machine
+from path import PEERS, names, quick_compilation, run
 
 SMOKE = ["lasso 40"]
 
@@ -53,34 +49,10 @@ def chosen(options: argparse.Namespace) -> dict[str, studies.Make]:
     return found
 
 
-def run(options: argparse.Namespace) -> int:
-    setting = machine([], [f"every peer {THREADS}"])
-    print(setting)
-    results = earlier(options)
-    done = {result["problem"] for result in results}
-    for name, make in chosen(options).items():
-        if name in done:
-            continue
-        start = time.perf_counter()
-        print(name, flush=True)
-        result = json.loads(json.dumps(runner.race(make(name), options), default=plain))
-        results.append(result)
-        print("\n".join(report.summary([result])))
-        print(f"  {time.perf_counter() - start:.0f} s", flush=True)
-        if options.json:  # after every problem: a run takes hours
-            words = {"machine": setting, "results": results}
-            Path(options.json).write_text(json.dumps(finite(words), indent=1, allow_nan=False))
-    text = report.markdown(results, setting, options.repeats)
-    print(f"\n{text}")
-    if options.markdown:
-        Path(options.markdown).write_text(text)
-    return 1 if report.failures(results) else 0
-
-
 def main() -> int:
     options = parse()
     with quick_compilation() if options.smoke else contextlib.nullcontext():
-        return run(options)
+        return run(options, chosen(options), runner.race, report, report.failures, who="peer")
 
 
 if __name__ == "__main__":

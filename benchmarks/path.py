@@ -93,7 +93,7 @@ def chosen(options: argparse.Namespace) -> dict:
 def main() -> int:
     options = parse()
     with quick_compilation() if options.smoke else contextlib.nullcontext():
-        return run(options)
+        return run(options, chosen(options), runner.race, report, report.doubts, who="solver")
 
 
 @contextlib.contextmanager
@@ -113,12 +113,18 @@ def earlier(options: argparse.Namespace) -> list[dict]:
     return [restored(result) for result in json.loads(Path(options.json).read_text())["results"]]
 
 
-def run(options: argparse.Namespace) -> int:
-    setting = machine([], [f"every solver {THREADS}"])
+def run(
+    options: argparse.Namespace, contests: dict, race: Any, report: Any, failures: Any, who: str
+) -> int:
+    """Race after race of `contests`, and the report; 1 if `failures` finds any.
+
+    race(problem, options): a dict of plain values. report: a module with summary and markdown.
+    """
+    setting = machine([], [f"every {who} {THREADS}"])
     print(setting)
     results = earlier(options)
     done = {result["problem"] for result in results}
-    for name, make in chosen(options).items():
+    for name, make in contests.items():
         if name in done:
             continue
         start = time.perf_counter()
@@ -128,7 +134,7 @@ def run(options: argparse.Namespace) -> int:
         except ImportError as error:  # of scikit-learn, which has the data
             print(f"  left out: {error}")
             continue
-        result = json.loads(json.dumps(runner.race(problem, options), default=plain))
+        result = json.loads(json.dumps(race(problem, options), default=plain))
         results.append(result)
         print("\n".join(report.summary([result])))
         print(f"  {time.perf_counter() - start:.0f} s", flush=True)
@@ -139,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"\n{text}")
     if options.markdown:
         Path(options.markdown).write_text(text)
-    return 1 if report.doubts(results) else 0
+    return 1 if failures(results) else 0
 
 
 if __name__ == "__main__":

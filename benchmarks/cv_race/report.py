@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from path_race.report import absent, figure, table, versions, warm
+from path_race.report import ending, figure, table, versions, warm
 from tools.timing import duration
 
 from cv_race.contenders import adapters
@@ -192,10 +192,5 @@ def markdown(results: list[dict], machine: str, repeats: int) -> str:
         *every(results),
         "",
     ]
-    left_out = absent(results)
-    if left_out:
-        lines += ["## Not taking part", "", *left_out, ""]
-    doubtful = failures(results)
-    if doubtful:
-        lines += ["## Not certified by jreg", "", *[f"* {line}" for line in doubtful], ""]
+    lines += ending(results, "Not certified by jreg", failures(results))
     return "\n".join(lines)

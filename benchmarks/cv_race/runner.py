@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from path_race.runner import LEVEL, best_of, report_progress, take_turns
+from path_race.runner import LEVEL, best_of, report_progress, summary, take_turns
 from path_race.tolerances import Run, Searched, Trial, loosest, search
 
 from cv_race import studies
@@ -47,7 +47,7 @@ def race(study: Study, options: Any) -> dict:
         "n_sets": len(study.train),
         "levels": levels,
         "absent": absent,
-        "searches": [summary(trial.searched) for trial in trials],
+        "searches": [summary(trial.searched, words_of) for trial in trials],
         "log": log[-2000:],
     }
 
@@ -92,24 +92,10 @@ def missed(searched: Searched) -> dict:
     return {"name": searched.contender.name, **best}
 
 
-def summary(searched: Searched) -> dict:
-    return {
-        "name": searched.contender.name,
-        "versions": searched.versions,
-        "threads": searched.threads,
-        "reason": searched.reason,
-        "runs": [
-            {
-                "tol": run.tol,
-                "seconds": run.seconds,
-                "certificate": run.certificate,
-                "certified": share(run),
-                "says": {word: run.says[word] for word in run.says if word != "curve"},
-                "stopped": run.stopped,
-            }
-            for run in sorted(searched.runs.values(), key=lambda run: -run.tol)
-        ],
-    }
+def words_of(run: Run) -> dict:
+    """Of a search: the curve is too long for it."""
+    said = {word: run.says[word] for word in run.says if word != "curve"}
+    return {"certified": share(run), "says": said}
 
 
 def share(run: Run) -> float:

@@ -279,6 +279,16 @@ def versions(results: list[dict]) -> str:
     return "; ".join(found)
 
 
+def ending(results: list[dict], title: str, wrong: list[str]) -> list[str]:
+    """Who did not take part, and what went wrong, if anything."""
+    left_out, lines = absent(results), list[str]()
+    if left_out:
+        lines += ["## Not taking part", "", *left_out, ""]
+    if wrong:
+        lines += [f"## {title}", "", *[f"* {line}" for line in wrong], ""]
+    return lines
+
+
 def markdown(results: list[dict], machine: str, repeats: int) -> str:
     """The whole report."""
     within = [r["reference_within"] for r in results if not math.isnan(r["reference_within"])]
@@ -301,10 +311,5 @@ def markdown(results: list[dict], machine: str, repeats: int) -> str:
         *every(results),
         "",
     ]
-    left_out = absent(results)
-    if left_out:
-        lines += ["## Not taking part", "", *left_out, ""]
-    refuted = doubts(results)
-    if refuted:
-        lines += ["## Refuted certificates of jreg", "", *[f"* {line}" for line in refuted], ""]
+    lines += ending(results, "Refuted certificates of jreg", doubts(results))
     return "\n".join(lines)

@@ -10,6 +10,7 @@
 """
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,9 @@ def race(problem: Problem, options: Any) -> dict:
         "reference_within": reference.uncertainty(),
         "levels": levels,
         "absent": absent,
-        "searches": [summary(s, reference) for s in racers],
+        "searches": [
+            summary(s, lambda run: {"suboptimality": reference.suboptimality(run)}) for s in racers
+        ],
         "log": log[-2000:],
     }
 
@@ -167,7 +170,8 @@ def best_of(searched: Searched, figure: Any) -> dict:
     return {"reached": figure(best), "tol": best.tol, "seconds": best.seconds, "why": why}
 
 
-def summary(searched: Searched, reference: Reference) -> dict:
+def summary(searched: Searched, more: Callable[[Run], dict]) -> dict:
+    """All runs of a search; `more` gives what a race has to say of a run."""
     return {
         "name": searched.contender.name,
         "versions": searched.versions,
@@ -178,9 +182,9 @@ def summary(searched: Searched, reference: Reference) -> dict:
                 "tol": run.tol,
                 "seconds": run.seconds,
                 "certificate": run.certificate,
-                "suboptimality": reference.suboptimality(run),
                 "says": run.says,
                 "stopped": run.stopped,
+                **more(run),
             }
             for run in sorted(searched.runs.values(), key=lambda run: -run.tol)
         ],

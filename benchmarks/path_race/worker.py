@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,11 @@ def answer(solve: Any, adapter: Any, memory: Memory, request: dict) -> dict:
     return reply
 
 
-def main() -> int:
-    name, variant, folder = sys.argv[1:]
+def serve(prepare: Callable[[], tuple[str, Callable, Any]]) -> int:
+    """Answer requests until there are no more.
+
+    prepare(): versions, the solver, and what says more of a run, an adapter or the like.
+    """
     channel = os.fdopen(os.dup(1), "w", buffering=1)  # for the replies alone
     os.dup2(2, 1)
     warnings.simplefilter("ignore")  # of solvers that do not converge: the evaluator finds out
@@ -92,11 +96,10 @@ def main() -> int:
     def reply(words: dict) -> None:
         channel.write(json.dumps(words) + "\n")
 
-    adapter = importlib.import_module(f"path_race.adapters.{name}")
     try:
-        versions = adapter.versions()
-        solve = adapter.prepare(problems.load(Path(folder)), variant)
+        versions, solve, adapter = prepare()
     except Exception as error:  # an old peer may fail in any way under a new library
+        traceback.print_exc()
         reply({"reason": f"{type(error).__name__}: {error}"})
         return 0
     memory = Memory()
@@ -108,6 +111,17 @@ def main() -> int:
             traceback.print_exc()
             reply({"error": f"{type(error).__name__}: {error}"})
     return 0
+
+
+def main() -> int:
+    name, variant, folder = sys.argv[1:]
+
+    def prepare() -> tuple[str, Callable, Any]:
+        adapter = importlib.import_module(f"path_race.adapters.{name}")
+        versions = adapter.versions()
+        return versions, adapter.prepare(problems.load(Path(folder)), variant), adapter
+
+    return serve(prepare)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """`path`: the certified lambda path of a data set, driven from the host."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from jreg import checks
 from jreg.losses import Squared
-from jreg.path.along import Plan
-from jreg.path.drive import checked, solve_one, takes_loss, takes_penalty
-from jreg.path.grid import check_lams
-from jreg.path.inputs import precision, read_problem, without_absent
+from jreg.path.drive import solve_one, takes_loss, takes_penalty
+from jreg.path.inputs import precision
+from jreg.path.reading import read_data
 from jreg.path.result import Path
 from jreg.penalties import L1
 from jreg.typing import ArrayLike, Loss, MeanLoss, Penalty, Progress
@@ -79,27 +79,27 @@ def path(
     >>> jreg.path(X, y, lams=[0.25], fit_intercept=False, standardize=False).coef
     array([[ 2.,  0., -1.,  0.]])
     """
-    if checks.is_traced(X, y, penalty, loss, lams, sample_weight, offset, tol):
-        raise TypeError(
-            "jreg.path drives its loop from the host, so it cannot run inside jit, vmap or grad. "
-            "Use jreg.sweep there."
-        )
     _check_loss(loss)
-    problem, names = read_problem(
-        X, y, loss, sample_weight, offset, feature_names, fit_intercept, standardize
-    )
-    plan = Plan(
-        tol=float(checks.tolerance(tol, problem.X.dtype)),
-        lams=None if lams is None else check_lams(lams),
+    problem, penalty, plan = read_data(
+        X,
+        y,
+        penalty,
+        loss,
+        lams=lams,
         n_lams=n_lams,
         lam_min_ratio=lam_min_ratio,
-        enough=np.inf if max_deviance_ratio is None else float(max_deviance_ratio),
-        progress=progress,
-        names=names,
+        sample_weight=sample_weight,
+        offset=offset,
+        fit_intercept=fit_intercept,
+        standardize=standardize,
+        tol=tol,
+        feature_names=feature_names,
+        keep_absent=False,
     )
-    checks.number("max_deviance_ratio", plan.enough, low=0)
+    enough = np.inf if max_deviance_ratio is None else float(max_deviance_ratio)
+    checks.number("max_deviance_ratio", enough, low=0)
+    plan = dataclasses.replace(plan, enough=enough, progress=progress)
     with precision(problem.X.dtype):
-        problem, penalty = checked(without_absent(problem), penalty)
         if not takes_penalty(problem, penalty):
             raise TypeError(
                 "path needs a separable penalty that says where features enter, or one of groups "

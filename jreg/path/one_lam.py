@@ -1,14 +1,14 @@
 """`fit_at`: one lambda, for callers who want a fit and not a path."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
-from jreg import checks
-from jreg.path.along import Plan
-from jreg.path.drive import checked, fits_of_weights
+from jreg.path.drive import fits_of_weights
 from jreg.path.grid import check_lams, lam_grid
-from jreg.path.inputs import precision, read_problem, without_absent
+from jreg.path.inputs import precision
+from jreg.path.reading import read_data
 from jreg.path.result import Path
 from jreg.typing import ArrayLike, Scalar
 
@@ -22,19 +22,15 @@ def fit_at(
     penalty: Any,
     loss: Any,
     lam: Scalar,
-    *,
-    sample_weight: ArrayLike | None = None,
-    fit_intercept: bool = True,
-    standardize: bool = True,
-    tol: float | None = None,
-    feature_names: Any = None,
+    **options: Any,
 ) -> Path:
     """A path that falls to `lam`, its last lambda, from the smallest one of all zeros.
 
     Walking is the quicker way to a small lam than a jump, and for a penalty that is not convex it
     says which of the stationary points is meant. A lam with all zeros is a path of its own.
-    Arguments are those of `jreg.path`; also losses and penalties that only `jreg.sweep` takes.
-    Raises ValueError for a lam that is not one number >= 0, and what `jreg.path` raises.
+    Arguments and options are those of `jreg.path`; also losses and penalties that only
+    `jreg.sweep` takes. Raises ValueError for a lam that is not one number >= 0, and what
+    `jreg.path` raises.
 
     >>> from jreg import L1, Squared
     >>> X, y = np.eye(4), np.array([3.0, 1.0, -2.0, 0.0])
@@ -44,16 +40,12 @@ def fit_at(
     wanted = check_lams(lam)
     if wanted.size != 1:
         raise ValueError(f"lam must be one number; got shape {np.shape(lam)}")
-    problem, names = read_problem(
-        X, y, loss, sample_weight, None, feature_names, fit_intercept, standardize
-    )
-    tol = float(checks.tolerance(tol, problem.X.dtype))
+    problem, penalty, plan = read_data(X, y, penalty, loss, keep_absent=False, **options)
     with precision(problem.X.dtype):
-        problem, penalty = checked(without_absent(problem), penalty)
 
         def along(**lams: Any) -> Path:
-            plan = Plan(tol=tol, names=names, **lams)
-            return next(fits_of_weights(problem, penalty, plan, [problem.sample_weight]))
+            one = dataclasses.replace(plan, **lams)
+            return next(fits_of_weights(problem, penalty, one, [problem.sample_weight]))
 
         start = float(along(n_lams=1).lams[0])
         ratio = max(wanted[0] / start, LONGEST)

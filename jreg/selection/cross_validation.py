@@ -11,11 +11,11 @@ from jreg.losses import Squared
 from jreg.path.drive import checked
 from jreg.path.inputs import precision
 from jreg.path.progress import progress_bar
+from jreg.path.reading import read_data
 from jreg.penalties import L1
 from jreg.selection.cv_path import CVPath
 from jreg.selection.folds import read_folds
 from jreg.selection.measures import read_measure
-from jreg.selection.reading import read_data
 from jreg.selection.relaxed import read_shares, relaxed_variants
 from jreg.selection.study import Study, as_it_is, check_folds, run
 from jreg.typing import ArrayLike, Loss, Penalty, Progress, has

@@ -7,8 +7,9 @@ import numpy as np
 
 from jreg import checks, tree
 from jreg.losses import Logistic, Poisson, Squared
-from jreg.path.inputs import precision, read_matrix, read_vector, read_weight
+from jreg.path.inputs import precision, read_matrix
 from jreg.selection.nodewise import nodewise_lassos
+from jreg.selection.reading import present_rows
 from jreg.selection.scaled_lasso import fitted_lasso
 from jreg.typing import ArrayLike, Loss
 
@@ -202,15 +203,8 @@ def _read(
         raise TypeError(f"debias knows Squared, Logistic and Poisson; got {loss!r}")
     X, names = read_matrix(X, feature_names)
     X = X.astype(np.float64)
-    n = X.shape[0]
-    y = read_vector("y", y, n, np.float64)
-    offset = np.zeros(n) if offset is None else read_vector("offset", offset, n, np.float64)
-    weight = np.ones(n)
-    if sample_weight is not None:
-        weight = read_weight(sample_weight, n, np.float64)
-    present = weight > 0
     names = tuple(f"x{j}" for j in range(X.shape[1])) if names is None else names
-    return X[present], y[present], weight[present], offset[present], names
+    return *present_rows(X, y, sample_weight, offset), names
 
 
 def _columns(columns: Any, names: tuple[str, ...], p: int) -> np.ndarray:

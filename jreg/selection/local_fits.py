@@ -10,9 +10,10 @@ import numpy as np
 from jreg import checks, tree
 from jreg.losses import Logistic, Poisson
 from jreg.path.compiled import compiled
-from jreg.path.inputs import read_design, read_vector, read_weight
+from jreg.path.inputs import read_design
 from jreg.path.result import Path
 from jreg.selection import freedom
+from jreg.selection.reading import present_rows
 from jreg.sparse import is_scipy
 from jreg.status import is_solved
 from jreg.typing import Array, has
@@ -47,7 +48,7 @@ def read(
             f"this path has {type(path.loss).__name__}"
         )
     X, _ = read_design(X)
-    n, p = X.shape
+    p = X.shape[1]
     if p != path.coef.shape[1]:
         raise ValueError(f"X must have the {path.coef.shape[1]} columns of the path; got {p}")
     if not freedom.suits(path.penalty, p):
@@ -55,13 +56,7 @@ def read(
             "the degrees of freedom are known for separable penalties and for groups of features; "
             f"this path has {type(path.penalty).__name__}"
         )
-    y = read_vector("y", y, n, np.float64)
-    offset = np.zeros(n) if offset is None else read_vector("offset", offset, n, np.float64)
-    weight = np.ones(n)
-    if sample_weight is not None:
-        weight = read_weight(sample_weight, n, np.float64)
-        present = weight > 0
-        X, y, weight, offset = X[present], y[present], weight[present], offset[present]
+    X, y, weight, offset = present_rows(X, y, sample_weight, offset)
     path.loss.check(y)
     return X, y, weight, offset
 

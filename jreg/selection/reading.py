@@ -1,47 +1,22 @@
-"""Data and options of `path`, as the studies of this package take them."""
+"""The rows that count, for what is computed from a finished fit."""
 
 from typing import Any
 
-from jreg import checks
-from jreg.path.along import Plan
-from jreg.path.drive import checked
-from jreg.path.grid import check_lams
-from jreg.path.inputs import precision, read_problem
-from jreg.problem import LinearProblem
-from jreg.typing import ArrayLike, Loss, Penalty
+import numpy as np
+
+from jreg.path.inputs import read_vector, read_weight
 
 
-def read_data(
-    X: ArrayLike,
-    y: ArrayLike,
-    penalty: Penalty,
-    loss: Loss,
-    *,
-    lams: ArrayLike | None = None,
-    n_lams: int = 100,
-    lam_min_ratio: float | None = None,
-    sample_weight: ArrayLike | None = None,
-    offset: ArrayLike | None = None,
-    fit_intercept: bool = True,
-    standardize: bool = True,
-    tol: float | None = None,
-    feature_names: Any = None,
-) -> tuple[LinearProblem, Any, Plan]:
-    """The checked problem, whose X stays on the host, the checked penalty and the plan."""
-    if checks.is_traced(X, y, penalty, loss, lams, sample_weight, offset, tol):
-        raise TypeError(
-            "this is driven from the host, so it cannot run inside jit, vmap or grad; "
-            "jreg.sweep can, with sample_weight under vmap for folds"
-        )
-    problem, names = read_problem(
-        X, y, loss, sample_weight, offset, feature_names, fit_intercept, standardize
-    )
-    plan = Plan(
-        tol=float(checks.tolerance(tol, problem.X.dtype)),
-        lams=None if lams is None else check_lams(lams),
-        n_lams=n_lams,
-        lam_min_ratio=lam_min_ratio,
-        names=names,
-    )
-    with precision(problem.X.dtype):
-        return *checked(problem, penalty), plan
+def present_rows(
+    X: Any, y: Any, sample_weight: Any, offset: Any
+) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+    """X (n, p), which has been read, with y, weights and offsets in float64, all without the rows
+    of weight 0. Raises ValueError or TypeError for vectors that do not fit."""
+    n = X.shape[0]
+    y = read_vector("y", y, n, np.float64)
+    offset = np.zeros(n) if offset is None else read_vector("offset", offset, n, np.float64)
+    if sample_weight is None:
+        return X, y, np.ones(n), offset
+    weight = read_weight(sample_weight, n, np.float64)
+    present = weight > 0
+    return X[present], y[present], weight[present], offset[present]

@@ -1,7 +1,7 @@
 """The relaxed lasso: the supports of a path, refitted without a penalty, and blends of both."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -75,80 +75,87 @@ def relaxed_variants(problem: LinearProblem, setting: Setting, shares: list[floa
     return lambda weight, path: _blends(problem, weight, path, setting, shares)
 
 
+class _Data(NamedTuple):
+    """The rows that count, and the columns that any lambda uses."""
+
+    Z: np.ndarray  # (n, k)
+    y: np.ndarray
+    offset: np.ndarray
+    share: np.ndarray  # weights that sum to 1
+
+    def deviances(self, loss: Any, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+        """(n_lams,) of coef (n_lams, k)."""
+        eta = coef @ self.Z.T + intercept[:, None] + self.offset[None, :]
+        return deviance_of(loss, self.y, eta, self.share)
+
+
 def _blends(
     problem: LinearProblem, weight: np.ndarray, path: Path, setting: Setting, shares: list[float]
 ) -> list[tuple[Setting, Path]]:
-    coef, intercept, status = refits(problem, weight, path)
-    deviance = _deviances(problem, weight, path)
-    first = int(np.argmin(path.deviance_ratio))
-    null = deviance[first] / (1 - path.deviance_ratio[first]) if deviance[first] > 0 else 0.0
-    out = []
-    for gamma in shares:
-        new = dataclasses.replace(
-            path,
-            coef=gamma * path.coef + (1 - gamma) * coef,
-            intercept=gamma * path.intercept + (1 - gamma) * intercept,
-            gap=np.full_like(path.gap, np.nan),
-            residual=np.full_like(path.residual, np.nan),
-            status=status,
-        )
-        if null > 0:
-            ratio = 1 - _deviances(problem, weight, new) / null
-            new = dataclasses.replace(new, deviance_ratio=ratio.astype(path.coef.dtype))
-        out.append(({**setting, "relax": gamma}, path if gamma == 1 else new))
-    return out
-
-
-def _deviances(problem: LinearProblem, weight: np.ndarray, path: Path) -> np.ndarray:
-    """(n_lams,) at the rows of positive weight."""
-    rows = np.nonzero(weight > 0)[0]
-    offset = None if problem.offset is None else np.asarray(problem.offset)[rows]
-    eta = path.predict(problem.X[rows], "link", offset)
-    return deviance_of(problem.loss, np.asarray(problem.y)[rows], eta, weight[rows])
-
-
-def refits(
-    problem: LinearProblem, weight: np.ndarray, path: Path
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients (n_lams, p), intercepts and statuses of the refits of all supports."""
     if path.coef.ndim != 2 or not has(path.loss, "pointwise"):
         raise ValueError("refits need a path of one output, and a loss of each sample")
-    rows = np.nonzero(weight > 0)[0]
     used = np.nonzero(np.any(path.coef != 0, axis=0))[0]
-    columns = problem.X[rows][:, used]
-    columns = columns.toarray() if sparse.is_scipy(columns) else columns
-    share = weight[rows] / weight[rows].sum()
+    data, first = _data(problem, weight, used), path.coef[:, used]
+    refit = _least_squares if problem.loss.quadratic else _newton
+    coef, intercept, status = refit(data, first, path)
+    status = np.where(path.status == Status.CONVERGED, status, path.status)
+    deviance = data.deviances(path.loss, first, path.intercept)
+    k = int(np.argmin(path.deviance_ratio))
+    null = deviance[k] / (1 - path.deviance_ratio[k]) if deviance[k] > 0 else 0.0
+    nothing = np.full_like(path.gap, np.nan)
+
+    def blend(gamma: float) -> Path:
+        if gamma == 1:
+            return path
+        inner = gamma * first + (1 - gamma) * coef
+        level = gamma * path.intercept + (1 - gamma) * intercept
+        ratio = path.deviance_ratio
+        if null > 0:
+            ratio = 1 - data.deviances(path.loss, inner, level) / null
+        whole = np.zeros_like(path.coef)
+        whole[:, used] = inner
+        return dataclasses.replace(
+            path,
+            coef=whole,
+            intercept=level.astype(whole.dtype),
+            gap=nothing,
+            residual=nothing,
+            status=status,
+            deviance_ratio=ratio.astype(whole.dtype),
+        )
+
+    return [({**setting, "relax": gamma}, blend(gamma)) for gamma in shares]
+
+
+def _data(problem: LinearProblem, weight: np.ndarray, used: np.ndarray) -> _Data:
+    """Columns first, so that X is not copied whole."""
+    rows = np.nonzero(weight > 0)[0]
+    Z = problem.X[:, used][rows]
     offset = np.zeros(len(weight)) if problem.offset is None else np.asarray(problem.offset)
-    data = (columns, np.asarray(problem.y)[rows], offset[rows], share)
-    fit = _least_squares if problem.loss.quadratic else _newton
-    inner, intercept, status = fit(*data, path.coef[:, used] != 0, path)
-    coef = np.zeros_like(path.coef)
-    coef[:, used] = inner
-    return coef, intercept, np.where(path.status == Status.CONVERGED, status, path.status)
+    return _Data(
+        Z.toarray() if sparse.is_scipy(Z) else Z,
+        np.asarray(problem.y)[rows],
+        offset[rows],
+        weight[rows] / weight[rows].sum(),
+    )
 
 
 def _least_squares(
-    Z: np.ndarray,
-    y: np.ndarray,
-    offset: np.ndarray,
-    share: np.ndarray,
-    supports: np.ndarray,
-    path: Path,
+    data: _Data, first: np.ndarray, path: Path
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All supports from one Gram matrix."""
-    y = y - offset
+    """Coefficients (n_lams, k), intercepts and statuses: all supports from one Gram matrix."""
+    Z, share, y = data.Z, data.share, data.y - data.offset
     mean, level = (share @ Z, share @ y) if path.fit_intercept else (np.zeros(Z.shape[1]), 0.0)
     root = np.sqrt(share)[:, None]
     rows = root * (Z - mean[None, :])
     size = np.linalg.norm(rows, axis=0)
     rows = rows / np.where(size > 0, size, 1)[None, :]
     gram, cross = rows.T @ rows, rows.T @ (root[:, 0] * (y - level))
-    coef = np.zeros(supports.shape)
-    for k, inside in enumerate(supports):
+    coef = np.zeros(first.shape)
+    for k, inside in enumerate(first != 0):
         at = np.nonzero(inside)[0]
         coef[k, at] = _solve(gram[np.ix_(at, at)], cross[at]) / size[at]
-    intercept = level - coef @ mean
-    return coef, intercept, np.full(len(supports), int(Status.CONVERGED))
+    return coef, level - coef @ mean, np.full(len(coef), int(Status.CONVERGED))
 
 
 def _solve(A: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -165,29 +172,17 @@ def _solve(A: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _newton(
-    Z: np.ndarray,
-    y: np.ndarray,
-    offset: np.ndarray,
-    share: np.ndarray,
-    supports: np.ndarray,
-    path: Path,
+    data: _Data, first: np.ndarray, path: Path
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One support after the other by Newton's method with step halving, from the path's fit."""
-    loss, n_lams = path.loss, len(supports)
-    coef, intercept = np.zeros(supports.shape), np.zeros(n_lams)
-    status = np.full(n_lams, int(Status.CONVERGED))
-    ones = np.ones((len(y), int(path.fit_intercept)))
-    used = np.nonzero(np.any(path.coef != 0, axis=0))[0]
-    prepared, weight = jnp.asarray(y), jnp.asarray(share)
-
-    def value(eta: np.ndarray) -> float:
-        return 0.5 * float(means.mean_deviance(loss, jnp.asarray(eta), prepared, weight))
-
-    for k, inside in enumerate(supports):
+    """The same for other losses, one support after the other, from the path's fit."""
+    coef, intercept = np.zeros(first.shape), np.zeros(len(first))
+    status = np.full(len(first), int(Status.CONVERGED))
+    ones = np.ones((len(data.y), int(path.fit_intercept)))
+    for k, inside in enumerate(first != 0):
         at = np.nonzero(inside)[0]
-        A = np.concatenate([ones, Z[:, at]], axis=1)
-        start = np.append(np.full(ones.shape[1], path.intercept[k]), path.coef[k, used[at]])
-        params, done = _minimise(A, offset, start, loss, prepared, weight, value)
+        A = np.concatenate([ones, data.Z[:, at]], axis=1)
+        start = np.append(np.full(ones.shape[1], path.intercept[k]), first[k, at])
+        params, done = _minimise(A, data, path.loss, start)
         status[k] = Status.CONVERGED if done else Status.MAX_STEPS
         if path.fit_intercept:
             intercept[k] = params[0]
@@ -195,19 +190,17 @@ def _newton(
     return coef, intercept, status
 
 
-def _minimise(
-    A: np.ndarray,
-    offset: np.ndarray,
-    params: np.ndarray,
-    loss: Any,
-    y: Any,
-    weight: Any,
-    value: Any,
-) -> tuple[np.ndarray, bool]:
-    """The minimum of the mean loss at `A params + offset`, and whether it was reached."""
+def _minimise(A: np.ndarray, data: _Data, loss: Any, params: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The minimum of the mean loss at `A params + offset` by Newton's method with step halving,
+    and whether it was reached."""
     if A.shape[1] == 0:
         return params, True
-    eta = A @ params + offset
+    y, weight = jnp.asarray(data.y), jnp.asarray(data.share)
+
+    def value(eta: np.ndarray) -> float:
+        return 0.5 * float(means.mean_deviance(loss, jnp.asarray(eta), y, weight))
+
+    eta = A @ params + data.offset
     now = value(eta)
     for _ in range(NEWTON_STEPS):
         slope = np.asarray(means.mean_gradient(loss, jnp.asarray(eta), y, weight))

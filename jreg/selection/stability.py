@@ -13,10 +13,10 @@ from jreg.path.along import Plan
 from jreg.path.drive import fits_of_weights
 from jreg.path.inputs import precision
 from jreg.path.progress import progress_bar
+from jreg.path.reading import read_data
 from jreg.penalties import L1
 from jreg.problem import LinearProblem
 from jreg.selection.folds import generator
-from jreg.selection.reading import read_data
 from jreg.typing import ArrayLike, Loss, Penalty, Progress
 
 
@@ -150,13 +150,13 @@ def stability_selection(
         return found
 
     data = read_data(X, y, penalty, loss, **options)
-    whole, paths = _resampled(*data, halves, 2 * int(n_pairs), progress)
-    frequency = np.mean([enters(path) for path in paths], axis=0)
+    whole, entered = _resampled(*data, halves, 2 * int(n_pairs), progress, enters)
+    frequency = np.mean(entered, axis=0)
     return Stability(
         lams=whole.lams,
         frequency=frequency,
         n_selected=frequency.sum(axis=1),
-        n_halves=len(paths),
+        n_halves=len(entered),
         feature_names=whole.feature_names,
     )
 
@@ -199,8 +199,8 @@ def bootstrap_path(
             yield rng.multinomial(present, share).astype(weight.dtype)
 
     data = read_data(X, y, penalty, loss, **options)
-    whole, paths = _resampled(*data, draws, int(n_draws), progress)
-    return whole, np.stack([path.coef for path in paths])
+    whole, coefs = _resampled(*data, draws, int(n_draws), progress, lambda path: path.coef)
+    return whole, np.stack(coefs)
 
 
 def _resampled(
@@ -210,16 +210,18 @@ def _resampled(
     draw: Callable[[np.ndarray], Iterator[np.ndarray]],
     count: int,
     progress: Progress,
-) -> tuple[Path, list[Path]]:
-    """The path of all rows, and those of the `count` weights that `draw(weight)` yields."""
+    kept: Callable[[Path], np.ndarray],
+) -> tuple[Path, list[np.ndarray]]:
+    """The path of all rows, and what is kept of those of the `count` weights that `draw(weight)`
+    yields."""
     with (
         precision(problem.X.dtype),
         progress_bar(progress, count, unit="path") as report,
     ):
         weight = np.asarray(problem.sample_weight)
         fits = fits_of_weights(problem, penalty, plan, [weight, *draw(weight)])
-        whole, paths = next(fits), []
+        whole, found = next(fits), []
         for path in fits:
-            paths.append(path)
-            report(len(paths))
-    return whole, paths
+            found.append(kept(path))
+            report(len(found))
+    return whole, found
