@@ -120,13 +120,13 @@ def test_transforms_outside_are_wrong(where):
     ],
 )
 def test_low_precision(inner, dtype):
-    """The error is that of rounding the solution, and the zeros are its zeros."""
+    """The error is that of rounding solution and gradient, and the zeros are its zeros."""
     true = truth("l1")
     start = jnp.zeros(P, dtype)
     w, _ = compiled_run(proximal(INNERS[inner].make(), jreg.L1(LAM)), start, gradient=wide_gradient)
     rounding = distance(jnp.asarray(true, dtype), true)
     assert w.dtype == start.dtype
-    assert distance(w, true) < (3 * rounding if dtype == "bfloat16" else 2e-5)
+    assert distance(w, true) < (6 * rounding if dtype == "bfloat16" else 2e-5)
     assert same_zeros(w, true)
 
 
