@@ -336,3 +336,58 @@ def error_path(
     (line,) = ax.plot(grid.x, centre, color=_COLOURS[1], linestyle="none", marker="o")
     line.set(markersize=0.3 * text, zorder=2)
     return _finish(ax, grid, text, title, ylabel)
+
+
+def traces(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log_x: bool = False,
+    log_y: bool = True,
+    marker: str | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw lines with bands, one for each name, and a legend; return the Axes.
+
+    curves: `(x, middle, low, high)`, each (n_points,); what is not finite, or on a log scale not
+    positive, is left out. A log scale of y spans at most 16 decades.
+
+    Raises ValueError when shapes do not match or there is no curve, and ImportError without
+    matplotlib.
+
+    >>> steps = np.arange(3)
+    >>> curve = (steps, [1.0, 0.1, 0.01], [1.0, 0.1, 0.01], [1.0, 0.2, 0.1])
+    >>> traces({"descent": curve}, xlabel="steps", ylabel="gap").get_legend_handles_labels()[1]
+    ['descent']
+    """
+    if not curves:
+        raise ValueError("curves must have at least one entry")
+    ax, text = _prepare(ax)
+    lowest = np.inf
+    for index, (name, curve) in enumerate(curves.items()):
+        parts = [np.asarray(part, dtype=float) for part in curve]
+        if len(parts) != 4 or any(p.ndim != 1 or p.shape != parts[0].shape for p in parts):
+            shapes = [p.shape for p in parts]
+            raise ValueError(f"curve {name!r} must be four arrays of one length; got {shapes}")
+        keep = np.isfinite(parts[1]) & (parts[1] > (0 if log_y else -np.inf))
+        x, middle, low, high = (np.where(keep, part, np.nan) for part in parts)
+        colour, dashes = _COLOURS[index % 7], _DASHES[index // 7 % 4]
+        (line,) = ax.plot(x, middle, color=colour, linestyle=dashes, label=name, marker=marker)
+        line.set(linewidth=0.13 * text, markersize=0.4 * text)
+        if (low < high).any():
+            ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        lowest = min(lowest, np.nanmin(middle, initial=np.inf))
+    if log_x:
+        ax.set_xscale("log")
+    if log_y:
+        ax.set_yscale("log")
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(max(bottom, lowest / 3, 1e-16 * top), top)
+    ax.set_xlabel(xlabel, fontsize=text)
+    ax.set_ylabel(ylabel, fontsize=text)
+    if title is not None:
+        ax.set_title(title, fontsize=1.1 * text)
+    ax.legend(frameon=False, fontsize=0.9 * text)
+    return ax

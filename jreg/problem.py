@@ -54,13 +54,35 @@ class Problem:
     args: tuple = ()
     has_aux: bool = tree.static(default=False)
     value_and_grad: bool = tree.static(default=False)
+    captured: int = tree.static(default=0)  # of args: the last ones, added by `closed`
 
     def closed(self, params: PyTree) -> "Problem":
         """The same, the tracers that `fun` captures being arguments, for derivatives in them."""
         if not _captures_tracers(self.fun):
             return self
-        fun, captured = jax.closure_convert(self.fun, params, *self.args)
-        return dataclasses.replace(self, fun=fun, args=(*self.args, *captured))
+        fun, more = jax.closure_convert(self.fun, params, *self.args)
+        args = (*self.args, *more)
+        return dataclasses.replace(self, fun=fun, args=args, captured=len(more))
+
+    @property
+    def n_rows(self) -> int:
+        """The leading axis that all arrays in args have; TypeError unless there is one."""
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(self._data())]
+        lengths = {shape[0] if shape else -1 for shape in shapes}
+        if len(lengths) != 1 or -1 in lengths:
+            raise TypeError(
+                "minibatches need a Problem(fun, args) whose arrays in args have rows, all the "
+                f"same number of them; got shapes {shapes} (bind other data by functools.partial)"
+            )
+        return lengths.pop()
+
+    def rows(self, index: Array) -> "Problem":
+        """The problem on some rows of its data."""
+        data = jax.tree.map(lambda a: a[index], self._data())
+        return dataclasses.replace(self, args=(*data, *self.args[len(data) :]))
+
+    def _data(self) -> tuple:
+        return self.args[: len(self.args) - self.captured]
 
     def image(self, params: PyTree) -> PyTree:
         """The parameters themselves."""
@@ -355,6 +377,25 @@ class CentredProblem:
         gram = design.gram(self.X, h, self.mean + slope)
         return gram * per[:, None] * per[None, :], slope * per
 
+    @property
+    def n_rows(self) -> int:
+        """The number of samples."""
+        return self.weight.shape[0]
+
+    def rows(self, index: Array) -> "CentredProblem":
+        """The problem on the rows `index`, whose mean loss is, for rows drawn evenly, an unbiased
+        estimate of that of all. TypeError for a loss of all samples at once."""
+        if has(self.loss, "mean"):
+            raise TypeError(f"{type(self.loss).__name__} is a loss of all rows together")
+        return dataclasses.replace(
+            self,
+            X=design.entries(self.X)[index],
+            y=self.y[index],
+            weight=self.weight[index] * (self.n_rows / index.size),
+            offset=self.offset[index],
+            gram=None,
+        )
+
     def restrict(self, index: Array) -> "CentredProblem":
         """The problem on the columns `index`, dense."""
         return dataclasses.replace(
@@ -406,6 +447,10 @@ class OnCoef:
         """The prox of the coefficients; the intercept passes."""
         step = tree.broadcast(step, v)
         return Linear(self.penalty.prox(v.coef, step.coef), v.intercept)
+
+    def support(self, w: Linear) -> Linear:
+        """That of the coefficients; the intercept is in it."""
+        return Linear(self.penalty.support(w.coef), jnp.ones_like(w.intercept, bool))
 
     def kkt_distance(self, w: Linear, grad: Linear) -> Linear:
         """KKT distance of the coefficients, and the gradient of the intercept."""

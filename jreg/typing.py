@@ -103,7 +103,9 @@ class Solver(Protocol):
     """An iterative method: `init` makes its state, `update` takes one step.
 
     Optional pieces: `prepare(problem)`, the problem with what depends on its data alone computed
-    ahead; `certified(penalty, state)`, what stands for a penalty without a prox in certificates.
+    ahead; `certified(penalty, state)`, what stands for a penalty without a prox in certificates;
+    `evaluations(state)`, gradient evaluations so far: 1 for a gradient with its value, 2 for a
+    Hessian times a vector, 1/2 for a value alone or one product with X.
     """
 
     needs: ClassVar[tuple[str, ...]]  # what problem and penalty must provide

@@ -32,10 +32,11 @@ LEVELS = {
     1.5: ("prox",),
     2: ("penalties",),
     3: ("problem", "certificates", "implicit"),
-    4: ("solvers", "transforms"),
+    3.5: ("transforms",),
+    4: ("solvers",),
     5: ("path",),
     5.3: ("selection",),
-    5.5: ("tuning",),
+    5.5: ("tuning", "compare"),
     6: ("__init__", "__main__", "commands", "datasets", "sklearn"),
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}

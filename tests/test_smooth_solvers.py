@@ -422,7 +422,7 @@ def test_leaves_a_saddle(case):
 def test_pure_newton_fails_honestly():
     start = np.array([0.1, 1.0], "float32")
     solution = jreg.solve(saddle, None, start, solver=Newton(damped=False))
-    assert solution.status == Status.NOT_FINITE
+    assert abs(solution.params).max() < 1e-3  # in the saddle
     # from w the pure method goes to -w^3, which diverges beyond 1
     convex = lambda w: jnp.sum(jnp.sqrt(1 + w**2))  # noqa: E731
     start = np.array([3.0], "float32")
@@ -535,7 +535,7 @@ def test_truncated_cg():
     A = rng.normal(size=(8, 8))
     H, g = A @ A.T + np.eye(8), rng.normal(size=8)
     with precision("float64"):
-        cg = jax.jit(lambda H, g, forcing: truncated_cg(lambda v: H @ v, g, forcing, 50))
+        cg = jax.jit(lambda H, g, forcing: truncated_cg(lambda v: H @ v, g, forcing, 50)[0])
         run = lambda H, forcing: np.asarray(cg(H, g, forcing))  # noqa: E731
         np.testing.assert_allclose(run(H, 1e-12), -np.linalg.solve(H, g), rtol=1e-8)
         for forcing in (0.5, 0.1):
@@ -700,7 +700,7 @@ def search(fun, direction, first, curvature):
     def run(direction, first, curvature):
         objective = Objective.around(Problem(fun), jreg.Ridge(0.0), direction, jnp.ones(1))
         start = objective.start(0 * first[None])
-        point, t = line_search(objective, start, direction, first, curvature=curvature)
+        point, t, _ = line_search(objective, start, direction, first, curvature=curvature)
         return point.x[0], t
 
     pairs = np.array([(f, c) for f in first for c in curvature])

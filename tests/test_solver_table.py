@@ -107,8 +107,10 @@ CASES = {
 
 
 def make(solver):
-    if solver is jreg.Optax:
-        return jreg.Optax(optax.adam(0.02))
+    if solver in (jreg.Optax, jreg.OptaxProximal):
+        return solver(optax.adam(0.02))
+    if solver is jreg.OptaxSubgradient:
+        return solver(optax.adam(jreg.transforms.inverse_sqrt_schedule(0.1)))
     return solver()
 
 
@@ -143,8 +145,8 @@ def run(name, solver, **options):
 @pytest.mark.parametrize(("name", "solver"), list(pairs(takes=True)))
 def test_same_certified_optimum(name, solver):
     with precision("float64"):
-        if solver is jreg.Subgradient:
-            found = run(name, solver())
+        if solver in (jreg.Subgradient, jreg.OptaxSubgradient):
+            found = run(name, make(solver), max_steps=5000)
             assert found.status in (Status.MAX_STEPS, Status.NO_DESCENT, Status.CONVERGED)
             tolerance = 0.02
         else:
@@ -168,6 +170,7 @@ def test_the_table_is_complete():
     """Every public solver is in it, and takes some problem."""
     public = {getattr(jreg.solvers, name) for name in jreg.solvers.__all__}
     classes = {c for c in public if isinstance(c, type) and hasattr(c, "needs")}
+    classes.remove(jreg.Minibatch)  # of another solver
     assert classes == set(SOLVERS)
     taken = {parameter.values[1] for parameter in pairs(takes=True)}
     assert taken == classes
@@ -181,6 +184,7 @@ MEMORY = {
     "CoordinateDescent": ("n + 2 p", lambda n, p, r: n + 2 * p),
     "ProxLBFGS": ("2 memory_size p + 3 p + n", lambda n, p, r: 23 * p + n),
     "Anderson": ("3 memory_size p + 4 p + n", lambda n, p, r: 19 * p + n),
+    "OWLQN": ("(2 memory_size + 9) p + 3 n", lambda n, p, r: 29 * p + 3 * n),
     "ISTA": ("n + p", lambda n, p, r: n + p),
     "LBFGS": ("(2 memory_size + 9) p + 3 n", lambda n, p, r: 29 * p + 3 * n),
     "NewtonCG": ("12 p + 4 n", lambda n, p, r: 12 * p + 4 * n),

@@ -12,6 +12,7 @@ from jreg.solvers.forward_backward import (
     GROWTH,
     SHRINKAGE,
     backward,
+    cost,
     curvature_ratio,
     first_step,
     forward,
@@ -33,6 +34,7 @@ class State(NamedTuple):
     fresh: Array  # whether there was no step before
     metric: PyTree  # positive diagonal D
     step: Array
+    evaluations: Array  # of the gradient
 
 
 @tree.value_dataclass
@@ -86,7 +88,8 @@ class Anderson:
         nothing = jnp.zeros((self.memory_size, point.size), point.dtype)
         value = problem.value(image) + penalty.value(params)
         fresh = jnp.asarray(True)
-        return State(image, value, (point,) * 3, (nothing,) * 3, fresh, metric, step)
+        last, memory = (point,) * 3, (nothing,) * 3
+        return State(image, value, last, memory, fresh, metric, step, jnp.ones_like(step))
 
     def update(
         self, problem: Any, penalty: Any, params: PyTree, state: State
@@ -133,7 +136,12 @@ class Anderson:
         memory = jax.tree.map(lambda rows: jnp.where(k > 1, 0, rows), memory)
         grows = safe & (tree.largest(tree.subtract(new, params)) > 0)
         step = jnp.where(grows, GROWTH * step, step)
-        return new, State(image, value, now, memory, no, metric, step)
+        evaluations = state.evaluations + cost(problem, k)
+        return new, State(image, value, now, memory, no, metric, step, evaluations)
+
+    def evaluations(self, state: State) -> Array:
+        """Of the gradient so far."""
+        return state.evaluations
 
 
 def _remember(memory: Array, new: Array, skip: Array) -> Array:

@@ -13,12 +13,14 @@ from jreg.solvers.fista import FISTA
 from jreg.solvers.gradient_descent import GradientDescent
 from jreg.solvers.ista import ISTA
 from jreg.solvers.newton import LowRankNewton, Newton, NewtonCG
-from jreg.solvers.optax_solver import Optax
+from jreg.solvers.optax_solver import Optax, OptaxProximal, OptaxSubgradient
+from jreg.solvers.owlqn import OWLQN
 from jreg.solvers.primal_dual import PrimalDual
 from jreg.solvers.prox_lbfgs import ProxLBFGS
 from jreg.solvers.prox_newton import ProxNewton
 from jreg.solvers.quasi_newton import BFGS, LBFGS
 from jreg.solvers.subgradient import Subgradient
+from jreg.transforms.subgradient import has_shortest_subgradient
 from jreg.typing import Solver, has
 
 # in the order in which a message recommends them
@@ -28,6 +30,7 @@ SOLVERS: tuple[Any, ...] = (
     CoordinateDescent,
     ProxLBFGS,
     Anderson,
+    OWLQN,
     ISTA,
     LBFGS,
     NewtonCG,
@@ -39,12 +42,16 @@ SOLVERS: tuple[Any, ...] = (
     PrimalDual,
     Subgradient,
     Optax,
+    OptaxProximal,
+    OptaxSubgradient,
 )
 RECOMMENDED = 3  # as many at most are named in a message
 
 _MEANING = {
     "prox": "a penalty with a proximal operator",
     "smooth penalty": "a penalty without kinks (None, Ridge, Huber, an envelope)",
+    "separable": "a penalty of single entries",
+    "subgradient": "a penalty of single entries or of groups",
     "parts": "a penalty of a linear map, or a sum of penalties that have proximal operators",
     "linear": "a LinearProblem",
     "blocks": "a penalty of single entries or of groups of rows",
@@ -110,6 +117,10 @@ def provided(problem: Any, penalty: Any) -> set[str]:
         found.add("smooth penalty")
     if penalty.convex:
         found.add("convex")
+    if penalty.separable:
+        found.add("separable")
+    if has_shortest_subgradient(penalty):
+        found.add("subgradient")
     if isinstance(problem, LinearProblem):
         found.add("linear")
         loss = problem.loss

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jreg import tree
-from jreg.solvers.forward_backward import first_step, inner, safe_step
+from jreg.solvers.forward_backward import cost, first_step, inner, safe_step
 from jreg.typing import Array, PyTree
 
 GROWTH = 1.03  # of each step: one in twelve must then shrink
@@ -22,6 +22,7 @@ class State(NamedTuple):
     momentum: Array  # t_k of the paper
     step: Array  # of the current point
     trial: Array  # the first length tried for the next
+    evaluations: Array  # of the gradient
 
 
 @tree.value_dataclass
@@ -63,7 +64,7 @@ class FISTA:
         metric = problem.metric(params, penalty.separable)
         step = first_step(problem, params, image, problem.gradient(image), metric)
         one = jnp.ones_like(step)
-        return State(image, params, image, metric, one, step, step)
+        return State(image, params, image, metric, one, step, step, one)
 
     def update(
         self, problem: Any, penalty: Any, params: PyTree, state: State
@@ -74,7 +75,7 @@ class FISTA:
         y = _extrapolate(params, state.previous, beta)
         y_image = _extrapolate(state.image, state.previous_image, beta)
         gradient = problem.gradient(y_image)
-        new, new_image, step = safe_step(
+        new, new_image, step, trials = safe_step(
             problem, penalty, y, y_image, gradient, state.metric, state.trial
         )
         backwards = inner(tree.subtract(y, new), tree.subtract(new, params), state.metric) > 0
@@ -91,7 +92,12 @@ class FISTA:
             new = tree.select(back, params, new)
             new_image = tree.select(back, state.image, new_image)
             t = jnp.where(back, 1.0, t)
-        return new, State(new_image, params, state.image, state.metric, t, step, trial)
+        evaluations = state.evaluations + cost(problem, trials)
+        return new, State(new_image, params, state.image, state.metric, t, step, trial, evaluations)
+
+    def evaluations(self, state: State) -> Array:
+        """Of the gradient so far."""
+        return state.evaluations
 
 
 def _extrapolate(x: PyTree, previous: PyTree, beta: Array) -> PyTree:

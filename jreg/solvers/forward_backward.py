@@ -12,18 +12,19 @@ import jax
 import jax.numpy as jnp
 
 from jreg import tree
-from jreg.typing import Array, PyTree, has
+from jreg.typing import Array, PyTree, Scalar, has
 
 GROWTH = 1.1  # of a step after one that was safe, for methods that try anew all the time
 SHRINKAGE = 0.7  # of a step that was not
 
 
 class Step(NamedTuple):
-    """A point reached, its image, and the step that was safe."""
+    """A point reached, its image, the step that was safe, and how many were tried."""
 
     params: PyTree
     image: PyTree
     step: Array
+    trials: Array
 
 
 def inner(a: PyTree, b: PyTree, metric: PyTree) -> Array:
@@ -57,6 +58,12 @@ def first_step(
         curvature = 2 * problem.bregman(problem.image(trial), image, gradient)
     usable = (curvature > 0) & (distance > 0) & jnp.isfinite(curvature)
     return jnp.where(usable, distance / jnp.where(usable, curvature, 1), 1)
+
+
+def cost(problem: Any, trials: Scalar) -> Scalar:
+    """What a step is worth in gradient evaluations: of a linear model one half for the gradient at
+    a known image and one for the image of each trial; else 1 and one half for each value."""
+    return 0.5 * (1 + trials) if has(problem, "curvature_times") else 1 + 0.5 * trials
 
 
 def forward(point: PyTree, gradient: PyTree, metric: PyTree, step: Array) -> PyTree:
@@ -111,13 +118,13 @@ def safe_step(
     """T(w) with the first of `step`, 0.7 step, 0.49 step, ... that is safe."""
 
     def attempt(trial: tuple) -> tuple:
-        length = trial[1]
+        length, trials = trial[1], trial[-2]
         new = backward(penalty, forward(point, gradient, metric, length), metric, length)
         new_image = problem.image(new)
         ratio = curvature_ratio(problem, point, image, gradient, new, new_image, metric, length)
         done = (ratio <= 1 + 8 * jnp.finfo(ratio.dtype).eps) | gave_up(length, step)
-        return length, SHRINKAGE * length, new, new_image, done
+        return length, SHRINKAGE * length, new, new_image, trials + 1, done
 
-    first = (step, step, point, image, jnp.asarray(False))
-    found = jax.lax.while_loop(lambda trial: ~trial[-1], attempt, first)
-    return Step(found[2], found[3], found[0])
+    first = (step, step, point, image, jnp.zeros((), jnp.int32), jnp.asarray(False))
+    length, _, new, image, trials, _ = jax.lax.while_loop(lambda t: ~t[-1], attempt, first)
+    return Step(new, image, length, trials)

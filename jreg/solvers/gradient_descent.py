@@ -67,7 +67,7 @@ class GradientDescent:
         """One step down the gradient."""
         objective = Objective.around(problem, penalty, params, state.root)
         old = state.point
-        new, t = line_search(
+        new, t, trials = line_search(
             objective,
             old,
             -old.gradient,
@@ -82,5 +82,9 @@ class GradientDescent:
             curved = dot(s, y) > 0
             step = jnp.where(curved, dot(s, s) / jnp.where(curved, dot(s, y), 1), step)
         recent = jnp.roll(state.recent, 1).at[0].set(new.value)
-        state = State(state.root, new, step, recent, state.progress.after(new))
+        state = State(state.root, new, step, recent, state.progress.after(new, trials))
         return tree.select(t > 0, objective.params(new.x), params), state
+
+    def evaluations(self, state: State) -> Array:
+        """Of the gradient so far."""
+        return state.progress.evaluations

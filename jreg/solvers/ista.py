@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from jreg import tree
-from jreg.solvers.forward_backward import GROWTH, first_step, safe_step
+from jreg.solvers.forward_backward import GROWTH, cost, first_step, safe_step
 from jreg.typing import Array, PyTree
 
 
@@ -15,6 +15,7 @@ class State(NamedTuple):
     image: PyTree  # of the current point
     metric: PyTree  # positive diagonal; the step for entry j is step / metric_j
     step: Array
+    evaluations: Array  # of the gradient
 
 
 @tree.value_dataclass
@@ -51,15 +52,21 @@ class ISTA:
         image = problem.image(params)
         metric = problem.metric(params, penalty.separable)
         step = first_step(problem, params, image, problem.gradient(image), metric)
-        return State(image, metric, step)
+        return State(image, metric, step, jnp.ones_like(step))
 
     def update(
         self, problem: Any, penalty: Any, params: PyTree, state: State
     ) -> tuple[PyTree, State]:
         """One proximal gradient step."""
         gradient = problem.gradient(state.image)
-        new, image, step = safe_step(
+        new, image, step, trials = safe_step(
             problem, penalty, params, state.image, gradient, state.metric, state.step
         )
         moved = tree.largest(tree.subtract(new, params)) > 0
-        return new, State(image, state.metric, jnp.where(moved, GROWTH * step, step))
+        step = jnp.where(moved, GROWTH * step, step)
+        evaluations = state.evaluations + cost(problem, trials)
+        return new, State(image, state.metric, step, evaluations)
+
+    def evaluations(self, state: State) -> Array:
+        """Of the gradient so far."""
+        return state.evaluations

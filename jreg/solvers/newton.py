@@ -10,7 +10,7 @@ from jreg import tree
 from jreg.linalg import dot, norm_l2, solve_positive_definite
 from jreg.problem import CentredProblem
 from jreg.solvers.smooth import PATIENCE, Objective, Point, Progress, line_search, scaling
-from jreg.typing import Array, PyTree
+from jreg.typing import Array, PyTree, Scalar
 
 CURVATURE = 0.9  # of the line search
 
@@ -40,8 +40,8 @@ class Newton:
     with H, 32 at a time. A Cholesky factorisation a step. 4 p^2 + n p numbers beyond the data, with
     several outputs 4 (p k)^2 + n p. Nocedal and Wright (2006), algorithms 3.2 and 3.3.
 
-    damped: False is the pure method, t = 1 and tau = 0. It may diverge, converge to a saddle, or
-    meet an H that is not positive definite, which ends in `Status.NOT_FINITE`.
+    damped: False is the pure method, t = 1 and tau = 0. It may diverge, converge to a saddle or a
+    maximum, or meet a singular H, which ends in `Status.NOT_FINITE`.
 
     >>> import jreg
     >>> problem = jreg.LinearProblem(jnp.eye(2), jnp.array([3.0, 1.0]), fit_intercept=False)
@@ -62,7 +62,11 @@ class Newton:
 
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """State at `params`."""
-        return _init(problem, penalty, params, lambda point: ())
+        state = _init(problem, penalty, params, lambda point: ())
+        if getattr(problem, "gram", None) is None:
+            return state
+        made = 0.5 * state.point.x.size  # see `Objective.hessian_cost`
+        return state._replace(progress=state.progress.after(state.point, made))
 
     def update(
         self, problem: Any, penalty: Any, params: PyTree, state: State
@@ -70,10 +74,16 @@ class Newton:
         """Form H, factorise it, search along the step."""
         objective = Objective.around(problem, penalty, params, state.root)
         H, g = objective.hessian(state.point), state.point.gradient
+        cost = objective.hessian_cost(state.point)
         if self.damped:
-            return _search(objective, params, state, descent_direction(H, g), ())
-        point = objective.at(state.point.x - solve_positive_definite(H, g, jnp.asarray(g.size)))
-        return objective.params(point.x), state._replace(point=point)
+            return _search(objective, params, state, descent_direction(H, g), (), cost)
+        point = objective.at(state.point.x - jnp.linalg.solve(H, g))  # H may be indefinite
+        progress = state.progress.after(point, cost + 1)
+        return objective.params(point.x), state._replace(point=point, progress=progress)
+
+    def evaluations(self, state: State) -> Array:
+        """Of the gradient so far."""
+        return state.progress.evaluations
 
 
 @tree.value_dataclass
@@ -119,15 +129,19 @@ class NewtonCG:
         """Solve for the step as precisely as it deserves, and search along it."""
         objective = Objective.around(problem, penalty, params, state.root)
         old, forcing = state.point, state.memory
-        d = truncated_cg(
+        d, products = truncated_cg(
             lambda v: objective.hessian_times(old, v), old.gradient, forcing, self.max_inner
         )
-        params, state = _search(objective, params, state, d, forcing)
+        params, state = _search(objective, params, state, d, forcing, 2 * products)
         before, after = norm_l2(old.gradient, None), norm_l2(state.point.gradient, None)
         fall = 0.9 * (after / jnp.where(before > 0, before, 1)) ** 2
         floor = 0.9 * forcing**2  # a lucky step does not ask for a precise one at once
         fall = jnp.where(floor > 0.1, jnp.maximum(fall, floor), fall)
         return params, state._replace(memory=jnp.minimum(fall, 0.5))
+
+    def evaluations(self, state: State) -> Array:
+        """Of the gradient so far."""
+        return state.progress.evaluations
 
 
 class Subspace(NamedTuple):
@@ -197,9 +211,14 @@ class LowRankNewton:
         T = T + jnp.diag(jnp.where(jnp.any(B != 0, axis=1), 0, jnp.max(jnp.abs(T))))
         d = dot(descent_direction(0.5 * (T + T.T), dot(B, g)), B)
         sketch = HB[2:] / jnp.where(jnp.max(jnp.abs(T)) > 0, jnp.max(jnp.abs(T)), 1)
-        params, state = _search(objective, params, state, d, memory._replace(sketch=sketch))
+        memory = memory._replace(sketch=sketch)
+        params, state = _search(objective, params, state, d, memory, 2 * B.shape[0])
         moved = state.point.x - old.x
         return params, state._replace(memory=state.memory._replace(last=moved))
+
+    def evaluations(self, state: State) -> Array:
+        """Of the gradient so far."""
+        return state.progress.evaluations
 
 
 def descent_direction(H: Array, g: Array) -> Array:
@@ -230,8 +249,11 @@ def descent_direction(H: Array, g: Array) -> Array:
     return jax.lax.while_loop(unsafe, shift, (zero, *solve(zero)))[1]
 
 
-def truncated_cg(times: Callable[[Array], Array], g: Array, forcing: Array, limit: int) -> Array:
-    """About `-H^-1 g`, (p,): conjugate gradients from 0 until the residual is within forcing |g|.
+def truncated_cg(
+    times: Callable[[Array], Array], g: Array, forcing: Array, limit: int
+) -> tuple[Array, Array]:
+    """About `-H^-1 g`, (p,), by conjugate gradients from 0 until the residual is within forcing
+    |g|; and the number of products with H.
 
     Ends at negative curvature with what it has, at the first iteration with a multiple of -g.
     """
@@ -253,8 +275,9 @@ def truncated_cg(times: Callable[[Array], Array], g: Array, forcing: Array, limi
         _, r, _, concave, k = carry
         return (norm_l2(r, None) > forcing * size) & ~concave & (k < limit)
 
-    carry = (jnp.zeros_like(g), -g, -g, jnp.asarray(False), 0)
-    return jax.lax.while_loop(unfinished, step, carry)[0]
+    carry = (jnp.zeros_like(g), -g, -g, jnp.asarray(False), jnp.zeros((), jnp.int32))
+    d, *_, products = jax.lax.while_loop(unfinished, step, carry)
+    return d, products
 
 
 def orthonormal_rows(A: Array) -> Array:
@@ -284,11 +307,11 @@ def _init(problem: Any, penalty: Any, params: PyTree, memory: Callable[[Point], 
 
 
 def _search(
-    objective: Objective, params: PyTree, state: State, d: Array, memory: Any
+    objective: Objective, params: PyTree, state: State, d: Array, memory: Any, cost: Scalar
 ) -> tuple[PyTree, State]:
-    """Search along d, the first trial being all of it."""
+    """Search along d, the first trial being all of it; d took evaluations worth `cost`."""
     one = jnp.ones_like(state.point.value)
-    new, t = line_search(
+    new, t, trials = line_search(
         objective,
         state.point,
         d,
@@ -296,5 +319,5 @@ def _search(
         curvature=CURVATURE * one,
         allowed=state.progress.idle < PATIENCE,
     )
-    state = State(state.root, new, memory, state.progress.after(new))
+    state = State(state.root, new, memory, state.progress.after(new, cost + trials))
     return tree.select(t > 0, objective.params(new.x), params), state

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jreg import tree
 from jreg.penalties.parts import Term
-from jreg.solvers.forward_backward import forward, norm2
+from jreg.solvers.forward_backward import cost, forward, norm2
 from jreg.solvers.splitting import (
     Copies,
     Scales,
@@ -34,6 +34,7 @@ class State(NamedTuple):
     stretch: Array  # |A D^-1/2|^2 of all maps of dual terms, each over its norm
     rho: Array  # sigma_k = rho / norm_k^2
     num_steps: Array
+    evaluations: Array  # of the gradient
     anchor: tuple[PyTree, tuple[PyTree, ...]]  # x and u when rho was last set
 
     @property
@@ -94,6 +95,7 @@ class PrimalDual:
             stretch=jnp.ones_like(rho),
             rho=rho,
             num_steps=jnp.zeros((), jnp.int32),
+            evaluations=jnp.ones_like(rho),
             anchor=(x, copies.u),
         )
 
@@ -103,7 +105,8 @@ class PrimalDual:
         """One step."""
         terms = terms_of(penalty)
         dual = _dual(terms)
-        new, image, maps, direct, lipschitz, stretch = _primal_step(problem, penalty, params, state)
+        step = _primal_step(problem, penalty, params, state)
+        new, image, maps, direct, lipschitz, stretch, trials = step
         pairs = list(direct)
         for term, a, b, u, sigma in zip(
             terms[dual],
@@ -128,12 +131,17 @@ class PrimalDual:
             stretch=stretch,
             rho=jnp.where(due, _balanced(state, dual, x, copies.u, metric), state.rho),
             num_steps=num_steps,
+            evaluations=state.evaluations + cost(problem, trials),
             anchor=tree.select(due, (x, copies.u), state.anchor),
         )
 
     def certified(self, penalty: Any, state: State) -> Any:
         """What stands for the penalty in a certificate."""
         return certificate(penalty, state.copies, state.sizes)
+
+    def evaluations(self, state: State) -> Array:
+        """Of the gradient so far."""
+        return state.evaluations
 
 
 def _dual(terms: tuple[Term, ...]) -> slice:
@@ -142,8 +150,8 @@ def _dual(terms: tuple[Term, ...]) -> slice:
 
 
 def _primal_step(problem: Any, penalty: Any, params: PyTree, state: State) -> tuple:
-    """x+ with its image and maps, (x+, subgradient of g) if there is g, and the L and |A|^2 under
-    which the step is safe."""
+    """x+ with its image and maps, (x+, subgradient of g) if there is g, the L and |A|^2 under which
+    the step is safe, and how many steps were tried."""
     terms, sizes = terms_of(penalty), state.sizes
     dual = _dual(terms)
     gradient = problem.gradient(state.image)
@@ -151,7 +159,7 @@ def _primal_step(problem: Any, penalty: Any, params: PyTree, state: State) -> tu
     eps = jnp.finfo(state.rho.dtype).eps
 
     def attempt(trial: tuple) -> tuple:
-        *_, lipschitz, stretch, _ = trial
+        *_, lipschitz, stretch, trials, _ = trial
         tau = 1 / (0.55 * lipschitz + state.rho * stretch)
         new = forward(params, slope, sizes.metric, tau)
         direct = []
@@ -172,9 +180,10 @@ def _primal_step(problem: Any, penalty: Any, params: PyTree, state: State) -> tu
         lipschitz = jnp.where(bent, jnp.clip(1.2 * bend / over, 0, 4 * lipschitz), lipschitz)
         stretch = jnp.where(pulled, 1.05 * pull / over, stretch)
         again = (bent | pulled) & (lipschitz < 1e25 * sizes.lipschitz)
-        return new, image, maps, direct, lipschitz, stretch, again
+        return new, image, maps, direct, lipschitz, stretch, trials + 1, again
 
-    start = (sizes.lipschitz, state.stretch, jnp.asarray(True))
+    zero = jnp.zeros((), jnp.int32)
+    start = (sizes.lipschitz, state.stretch, zero, jnp.asarray(True))
     nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(attempt, start)[:4])
     return jax.lax.while_loop(lambda trial: trial[-1], attempt, (*nothing, *start))[:-1]
 

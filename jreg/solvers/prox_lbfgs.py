@@ -12,13 +12,14 @@ from jreg.solvers.forward_backward import (
     GROWTH,
     SHRINKAGE,
     backward,
+    cost,
     curvature_ratio,
     first_step,
     forward,
     gave_up,
     norm2,
 )
-from jreg.typing import Array, PyTree
+from jreg.typing import Array, PyTree, has
 
 CURVATURE = 0.95  # of f along a step, at most, as a share of 1 / step
 DESCENT = 0.1  # share of the guaranteed descent of the envelope that is asked for
@@ -38,6 +39,7 @@ class State(NamedTuple):
     changes: Array  # (memory, d) the same of the residual
     metric: PyTree  # positive diagonal D
     step: Array
+    evaluations: Array  # of the gradient
 
 
 @tree.value_dataclass
@@ -62,7 +64,7 @@ class ProxLBFGS:
     of `FISTA`.
 
     This is the method known as PANOC but for q, whose support is that of z, which makes r there
-    independent of the step. (OWL-QN is another one, for L1 alone.)
+    independent of the step. (`OWLQN` is another one, for separable penalties.)
 
     Three products with X a step, two or three more for each trial refused (tau halved, or the step
     shortened), and `2 memory_size p + 3 p + n` numbers of memory beyond the data. Stella, Themelis,
@@ -92,7 +94,8 @@ class ProxLBFGS:
         nothing = jnp.zeros_like(ravel_pytree(params)[0])
         memory = jnp.zeros((self.memory_size, nothing.size), nothing.dtype)
         unknown = jnp.full_like(step, jnp.inf)
-        return State(params, image, nothing, unknown, memory, memory, metric, step)
+        one = jnp.ones_like(step)
+        return State(params, image, nothing, unknown, memory, memory, metric, step, one)
 
     def update(
         self, problem: Any, penalty: Any, params: PyTree, state: State
@@ -115,7 +118,7 @@ class ProxLBFGS:
         enough = state.envelope - DESCENT * guaranteed + rounding
 
         def attempt(trial: tuple) -> tuple:
-            tau, step, *_ = trial
+            tau, step, _, evaluations, _ = trial
             x = _between(params, target, tau)
             image = _between(state.image, target_image, tau)
             gradient = problem.gradient(image)
@@ -140,13 +143,16 @@ class ProxLBFGS:
                 jnp.where(shorter, tau, nearer),
                 jnp.where(shorter, factor * step, step),
                 (x, z, z_image, envelope, step, ratio),
+                evaluations + cost(problem, 1),
                 done,
             )
 
         tau = jnp.where(first, 0, jnp.ones_like(h))
         start = (state.point, params, state.image, state.envelope, h, h)
-        *_, (x, z, image, envelope, step, ratio), _ = jax.lax.while_loop(
-            lambda trial: ~trial[-1], attempt, (tau, h, start, jnp.asarray(False))
+        # the image of the target takes a product with X
+        before = state.evaluations + (0.5 if has(problem, "curvature_times") else 0)
+        *_, (x, z, image, envelope, step, ratio), evaluations, _ = jax.lax.while_loop(
+            lambda trial: ~trial[-1], attempt, (tau, h, start, before, jnp.asarray(False))
         )
         s = root * ravel_pytree(tree.subtract(x, state.point))[0]
         residual = root * ravel_pytree(tree.subtract(x, z))[0] / step
@@ -155,7 +161,11 @@ class ProxLBFGS:
         # long steps make the prox of a nonconvex penalty jump
         grows = penalty.convex & (ratio < 0.5) & jnp.any(residual != 0)
         step = jnp.where(grows, jnp.where(ratio < TINY, 10.0, GROWTH) * step, step)
-        return z, State(x, image, residual, envelope, moves, changes, metric, step)
+        return z, State(x, image, residual, envelope, moves, changes, metric, step, evaluations)
+
+    def evaluations(self, state: State) -> Array:
+        """Of the gradient so far."""
+        return state.evaluations
 
 
 def _between(a: PyTree, b: PyTree, tau: Array) -> PyTree:

@@ -88,6 +88,10 @@ class BFGS:
         d = -dot(state.memory.H, state.point.gradient)
         return _step(problem, penalty, params, state, d, self.curvature, _identity, _update_inverse)
 
+    def evaluations(self, state: State) -> Array:
+        """Of the gradient so far."""
+        return state.progress.evaluations
+
 
 @tree.value_dataclass
 class LBFGS:
@@ -123,7 +127,7 @@ class LBFGS:
 
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """State at `params`: no pairs."""
-        return _init(problem, penalty, params, self._no_pairs)
+        return _init(problem, penalty, params, self.no_pairs)
 
     def update(
         self, problem: Any, penalty: Any, params: PyTree, state: State
@@ -131,14 +135,20 @@ class LBFGS:
         """One step, and one more pair."""
         d = -two_loop(state.memory, state.point.gradient)
         return _step(
-            problem, penalty, params, state, d, self.curvature, self._no_pairs, self._remember
+            problem, penalty, params, state, d, self.curvature, self.no_pairs, self.remember
         )
 
-    def _no_pairs(self, x: Array) -> Pairs:
+    def evaluations(self, state: State) -> Array:
+        """Of the gradient so far."""
+        return state.progress.evaluations
+
+    def no_pairs(self, x: Array) -> Pairs:
+        """None yet, for variables like x (p,)."""
         rows, one = jnp.zeros((self.memory_size, x.size), x.dtype), jnp.ones((), x.dtype)
         return Pairs(rows, rows, jnp.zeros_like(rows[:, 0]), one, jnp.asarray(True))
 
-    def _remember(self, pairs: Pairs, s: Array, y: Array) -> Pairs:
+    def remember(self, pairs: Pairs, s: Array, y: Array) -> Pairs:
+        """The newest pair in, the oldest out."""
         append = lambda rows, row: jnp.concatenate([rows[1:], row[None]])  # noqa: E731
         gamma = dot(s, y) / dot(y, y)
         if not self.rescale:
@@ -204,7 +214,7 @@ def _step(
     """Search along d; then put the step into the memory, or start a new one where none is found."""
     objective = Objective.around(problem, penalty, params, state.root)
     old = state.point
-    new, t = line_search(
+    new, t, trials = line_search(
         objective,
         old,
         d,
@@ -217,5 +227,5 @@ def _step(
     memory = tree.select(curved, learn(state.memory, s, y), state.memory)
     memory = tree.select(t > 0, memory, forget(old.x))
     step = jnp.where(memory.empty, state.step, 1)
-    state = State(state.root, new, memory, step, state.progress.after(new))
+    state = State(state.root, new, memory, step, state.progress.after(new, trials))
     return tree.select(t > 0, objective.params(new.x), params), state

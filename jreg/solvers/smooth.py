@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jreg import design, tree
 from jreg.linalg import dot, norm_l2, safe_reciprocal
 from jreg.problem import CentredProblem, Problem
-from jreg.typing import Array, PyTree, has
+from jreg.typing import Array, PyTree, Scalar, has
 
 TRIALS = 40  # of a line search, each with two products
 PATIENCE = 20  # idle steps, see `Progress`
@@ -79,6 +79,14 @@ class Objective:
             return H + _rows(lambda v: self._penalty_times(point, v), basis)
         return _rows(lambda v: self.hessian_times(point, v), basis)
 
+    def hessian_cost(self, point: Point) -> float:
+        """Gradient evaluations that `hessian` is worth: 2 a product, or for a linear model the n
+        p^2 multiplications over the 2 n p of a gradient."""
+        linear = isinstance(self.problem, CentredProblem) and not has(self.problem.loss, "mean")
+        if not linear:
+            return 2.0 * point.x.size
+        return 0.0 if self.problem.gram is not None else 0.5 * point.x.size
+
     def _penalty_times(self, point: Point, v: Array) -> Array:
         w, d = self.params(point.x), self.params(v)
         return self._vector(jax.jvp(jax.grad(self.penalty.value), (w,), (d,))[1])
@@ -129,8 +137,9 @@ def line_search(
     curvature: Array,
     ceiling: Array | None = None,
     allowed: Array | bool = True,
-) -> tuple[Point, Array]:
-    """A point `start.x + t d` with a lower objective and a flatter slope, and t; 0: none found.
+) -> tuple[Point, Array, Array]:
+    """A point `start.x + t d` with a lower objective and a flatter slope; t, which is 0 if none was
+    found; and the number of trials.
 
     With phi(t) = F(x + t d) it asks for
 
@@ -192,31 +201,40 @@ def line_search(
         apart = jnp.isinf(high) | (high - low > 4 * jnp.finfo(high.dtype).eps * high)
         return ~accepted & (k < TRIALS) & apart & (slope_0 < 0) & allowed
 
-    carry = (first, 0, jnp.asarray(False), (zero, slope_0, start), (inf, inf))
-    step, point = jax.lax.while_loop(unfinished, attempt, carry)[3][::2]
-    return point, step
+    carry = (
+        first,
+        jnp.zeros((), jnp.int32),
+        jnp.asarray(False),
+        (zero, slope_0, start),
+        (inf, inf),
+    )
+    _, trials, _, (step, _, point), _ = jax.lax.while_loop(unfinished, attempt, carry)
+    return point, step, trials
 
 
 class Progress(NamedTuple):
-    """How long ago the objective or its gradient was at its smallest."""
+    """How long ago the objective or its gradient was at its smallest, and what it took."""
 
     value: Array
     norm: Array
     idle: Array  # steps since then
+    evaluations: Array  # of gradients
 
     @classmethod
     def of(cls, point: Point) -> "Progress":
         """At the start."""
         zero = jnp.zeros((), jnp.int32)
-        return cls(point.value, norm_l2(point.gradient, None), zero)
+        return cls(point.value, norm_l2(point.gradient, None), zero, jnp.ones_like(point.value))
 
-    def after(self, point: Point) -> "Progress":
-        """With one more point. At the floor of the dtype both fluctuate, and records become rare:
-        a method that stays put after some idle steps lets the outer loop end."""
+    def after(self, point: Point, evaluations: Scalar) -> "Progress":
+        """With one more point, found by so many more evaluations. At the floor of the dtype value
+        and norm fluctuate, and records become rare: a method that stays put after some idle steps
+        lets the outer loop end."""
         norm = norm_l2(point.gradient, None)
         better = (point.value < self.value) | (norm < self.norm)
         value, norm = jnp.minimum(point.value, self.value), jnp.minimum(norm, self.norm)
-        return Progress(value, norm, jnp.where(better, 0, self.idle + 1))
+        idle = jnp.where(better, 0, self.idle + 1)
+        return Progress(value, norm, idle, self.evaluations + evaluations)
 
 
 def linear_hessian(problem: CentredProblem, eta: Array) -> Array:

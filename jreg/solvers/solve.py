@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,13 +54,25 @@ class History:
     """The certificate after every step, entry 0 being the start; arrays (max_steps + 1,).
 
     Entries after the last step are NaN, and -1 in num_zeros: the number of parameters (of a linear
-    model: coefficients) that are exactly 0.
+    model: coefficients) that are exactly 0. evaluations: gradient evaluations so far, those of
+    certificates apart: 1 for a gradient with its value, 2 for a Hessian times a vector, 1/2 for a
+    value alone or one product with X; NaN for a solver that does not count (`ADMM`). params: the
+    parameters, with history="params".
     """
 
     value: Array
     gap: Array
     residual: Array
     num_zeros: Array
+    evaluations: Array
+    params: PyTree = None
+
+
+class Record(NamedTuple):
+    """What a history holds: so many entries, with the parameters or without."""
+
+    length: int
+    params: bool
 
 
 def solve(
@@ -71,7 +83,7 @@ def solve(
     solver: Solver | None = None,
     tol: Scalar | None = None,
     max_steps: int | None = None,
-    history: bool = False,
+    history: bool | str = False,
     stop: EarlyStopping | None = None,
     measure: Problem | LinearProblem | Callable[..., Array] | None = None,
 ) -> Solution:
@@ -88,7 +100,8 @@ def solve(
       tol: bound of the relative duality gap, or of the KKT residual where there is no dual.
         None: 1e-6 in float64, 1e-4 in float32.
       max_steps: limit of steps; None is the solver's own.
-      history: whether to certify and record every step, without leaving compiled code.
+      history: whether to certify and record every step, without leaving compiled code; "params"
+        records the parameters too, max_steps + 1 times the memory of one set.
       stop: an `EarlyStopping`, whose updates are the start and every step. Params are then the best
         by the measure, and value, gap and residual are theirs; status is STOPPED unless they are
         also the solution. num_steps counts all steps, `early.best_step` those to params.
@@ -129,7 +142,9 @@ def solve(
     max_steps = solver.max_steps if max_steps is None else max_steps
     if history and checks.is_traced(max_steps):
         raise TypeError("history=True needs a concrete max_steps: it is the length of the arrays")
-    record = int(max_steps) + 1 if history else 0
+    if history not in (True, False, "params"):
+        raise ValueError(f'history must be True, False or "params"; got {history!r}')
+    record = Record(int(max_steps) + 1, history == "params") if history else None
     limit = jnp.asarray(max_steps, jnp.int32)
     watch = check_watch(stop, measure, problem, params)
     return _solve(problem, penalty, params, tree.cast(solver, dtype), tol, limit, watch, record)
@@ -180,13 +195,18 @@ def _solve(
     tol: Array,
     limit: Array,
     watch: Watch | None,
-    record: int,
+    record: Record | None,
 ) -> Solution:
     if isinstance(problem, LinearProblem):
         centred = problem.centred()
         start = None if params is None else centred.from_original(params)
         found = _minimise(centred, penalty, start, solver, tol, limit, watch, record)
-        return dataclasses.replace(found, params=centred.to_original(found.params))
+        history = found.history
+        if history is not None and history.params is not None:
+            trail = jax.vmap(centred.to_original)(history.params)
+            history = dataclasses.replace(history, params=trail)
+        params = centred.to_original(found.params)
+        return dataclasses.replace(found, params=params, history=history)
     found = _minimise(problem, penalty, params, solver, tol, limit, watch, record)
     return dataclasses.replace(found, aux=problem.aux(found.params))
 
@@ -200,7 +220,7 @@ def _minimise(
     tol: Array,
     limit: Array,
     watch: Watch | None,
-    record: int,
+    record: Record | None,
 ) -> Solution:
     """The solution in the variables that solvers see."""
     if isinstance(problem, CentredProblem):
@@ -220,7 +240,9 @@ def _minimise(
 
 
 @_minimise.defjvp
-def _derivative(record: int, primals: tuple, tangents: tuple) -> tuple[Solution, Solution]:
+def _derivative(
+    record: Record | None, primals: tuple, tangents: tuple
+) -> tuple[Solution, Solution]:
     """By the implicit function theorem, whatever the solver did."""
     found = _minimise(*primals, record)
     return found, differentiate(found, *primals[:2], *tangents[:2])
@@ -258,13 +280,13 @@ def iterate(
     certificate: Callable[[PyTree, Any], Certificate],
     tol: Array,
     limit: Array,
-    record: int = 0,
+    record: Record | None = None,
     watch: Watch | None = None,
 ) -> Solution:
     """Steps of `solver` until the certificate is within tol, or a reason to stop. Pure.
 
     A certificate is taken at the start and after every `solver.check_every` steps, or after each
-    one to record a history of length `record`. A solver that splits the penalty supplies what
+    one to record a history. A solver that splits the penalty supplies what
     stands for it in the certificate, `solver.certified(penalty, state)`, with its dual variables.
     A `watch` is asked after every step whether to stop early; its best parameters come back.
     """
@@ -312,7 +334,9 @@ def iterate(
         count = jnp.minimum(check_every, limit - steps)
         if trace is not None:
             zeros = tree.total(lambda w: w == 0, new.coef if isinstance(new, Linear) else new)
-            entry = History(*measured, zeros.astype(jnp.int32))
+            cost = solver.evaluations(state) if has(solver, "evaluations") else nan
+            trail = None if trace.params is None else new
+            entry = History(*measured, zeros.astype(jnp.int32), cost.astype(tol.dtype), trail)
             trace = jax.tree.map(lambda all, one: all.at[steps].set(one), trace, entry)
         if watch is not None:
             early = watch.stop.update(early, watch.value(problem, new), (new, measured))
@@ -325,8 +349,7 @@ def iterate(
     zero = jnp.zeros((), jnp.int32)
     state = solver.init(problem, penalty, params)
     nan = jnp.full((), jnp.nan, tol.dtype)
-    empty = jnp.full(record, jnp.nan, tol.dtype)
-    trace = History(empty, empty, empty, jnp.full(record, -1, jnp.int32)) if record else None
+    trace = _empty_history(record, params, tol.dtype) if record else None
     # the first turn takes no step, so that the certificate is compiled once
     measured = (nan,) * 3
     early = None if watch is None else watch.stop.init((params, measured), tol.dtype)
@@ -341,6 +364,17 @@ def iterate(
         code = jnp.where(another, int(Status.STOPPED), code)
         early = dataclasses.replace(early, best_params=None)
     return Solution(params, *measured, steps, code, history=trace, early=early)
+
+
+def _empty_history(record: Record, params: PyTree, dtype: Any) -> History:
+    """Of no steps yet."""
+    nothing = jnp.full(record.length, jnp.nan, dtype)
+    zeros, trail = jnp.full(record.length, -1, jnp.int32), None
+    if record.params:
+        trail = jax.tree.map(
+            lambda w: jnp.full((record.length, *w.shape), jnp.nan, w.dtype), params
+        )
+    return History(nothing, nothing, nothing, zeros, nothing, trail)
 
 
 _RUNNING = -1

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jreg import tree
 from jreg.linalg import safe_reciprocal
-from jreg.solvers.forward_backward import first_step, norm2
+from jreg.solvers.forward_backward import cost, first_step, norm2
 from jreg.typing import Array, PyTree, Scalar
 
 
@@ -21,6 +21,7 @@ class State(NamedTuple):
     metric: PyTree  # positive diagonal D
     reach: Array  # length of the first step, in the metric
     num_steps: Array
+    evaluations: Array  # of the gradient
 
 
 @tree.value_dataclass
@@ -75,7 +76,8 @@ class Subgradient:
         g = _subgradient(penalty, params, gradient)
         reach = step * jnp.sqrt(_dual_norm2(g, metric))
         value = problem.value(image) + penalty.value(params)
-        return State(params, image, value, image, metric, reach, jnp.zeros((), jnp.int32))
+        zero, one = jnp.zeros((), jnp.int32), jnp.ones_like(reach)
+        return State(params, image, value, image, metric, reach, zero, one)
 
     def update(
         self, problem: Any, penalty: Any, params: PyTree, state: State
@@ -101,7 +103,12 @@ class Subgradient:
         # after an overflow go on, more slowly, from the best point
         finite = value < jnp.inf
         point, image = tree.select(finite, (moved, image), (params, best_image))
-        return params, State(point, image, best, best_image, state.metric, state.reach, count)
+        made = state.evaluations + cost(problem, 1)
+        return params, State(point, image, best, best_image, state.metric, state.reach, count, made)
+
+    def evaluations(self, state: State) -> Array:
+        """Of the gradient so far."""
+        return state.evaluations
 
 
 def _subgradient(penalty: Any, point: PyTree, gradient: PyTree) -> PyTree:

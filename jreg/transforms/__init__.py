@@ -2,8 +2,9 @@
 
 `proximal(inner, penalty)` is the one to use: it minimises loss + penalty with any optax optimiser.
 The others are named for what they solve. `scheduled` and `target_sparsity` move the strength during
-training; `sparsity_report`, `compact` and `freeze_zeros` are for afterwards. Ridge alone needs no
-prox: `optax.add_decayed_weights`; `transforms.weight_decay` says what each form of it minimises.
+training, `inverse_sqrt_schedule` the learning rate; `sparsity_report`, `compact` and `freeze_zeros`
+are for afterwards. Ridge alone needs no prox: `optax.add_decayed_weights`;
+`transforms.weight_decay` says what each form of it minimises.
 """
 
 from jreg.transforms.adaptive import proximal_adam
@@ -20,6 +21,7 @@ from jreg.transforms.proximal import (
     point,
     proximal,
 )
+from jreg.transforms.schedules import inverse_sqrt_schedule
 from jreg.transforms.strength import scheduled, target_sparsity
 from jreg.transforms.subgradient import add_penalty_gradient, add_sign
 from jreg.transforms.weight_decay import proximal_decay
@@ -34,6 +36,7 @@ __all__ = [
     "decoupled",
     "find_state",
     "freeze_zeros",
+    "inverse_sqrt_schedule",
     "linbreg",
     "optimality",
     "point",

@@ -14,6 +14,7 @@ from jreg.penalties.duality import Envelope
 from jreg.penalties.spectral_lift import Spectral
 from jreg.penalties.sum import Sum
 from jreg.penalties.tree_wise import ByPath, Masked
+from jreg.problem import OnCoef
 from jreg.transforms.rounding import common_dtype
 from jreg.typing import Array, PyTree, Scalar
 
@@ -51,7 +52,7 @@ def largest_step(penalty: Any) -> Scalar:
             return penalty.mu
         case Scaled():
             return largest_step(penalty.penalty) / penalty.c
-        case Translated() | Tilted() | Fixed() | Spectral() | Masked():
+        case Translated() | Tilted() | Fixed() | Spectral() | Masked() | OnCoef():
             return largest_step(penalty.penalty)
         case ByPath():
             members = [f for f in (*penalty.penalties, penalty.default) if f is not None]

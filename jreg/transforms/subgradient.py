@@ -10,6 +10,7 @@ from jreg import checks, tree
 from jreg.penalties import NonNegativeGroupLasso, SparseGroupLasso
 from jreg.penalties.radial import Radial
 from jreg.penalties.tree_wise import ByPath, Masked
+from jreg.problem import OnCoef
 from jreg.transforms import doors, rounding
 from jreg.typing import Array, PyTree, Scalar
 
@@ -37,7 +38,7 @@ def add_penalty_gradient(penalty: Any) -> optax.GradientTransformation:
     """
     if isinstance(penalty, type) or not hasattr(penalty, "kkt_distance"):
         raise TypeError(f"penalty must be a member of jreg.penalties; got {penalty!r}")
-    if not _has_rule(penalty):
+    if not has_shortest_subgradient(penalty):
         raise TypeError(
             f"the shortest subgradient of {type(penalty).__name__} is not that of single entries "
             "or groups; use proximal"
@@ -87,13 +88,15 @@ def add_sign(lam: Scalar) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def _has_rule(penalty: Any) -> bool:
+def has_shortest_subgradient(penalty: Any) -> bool:
+    """Whether `add_penalty_gradient` knows the rule: for penalties of single entries or of groups,
+    and trees of them."""
     match penalty:
-        case Masked():
-            return _has_rule(penalty.penalty)
+        case Masked() | OnCoef():
+            return has_shortest_subgradient(penalty.penalty)
         case ByPath():
             members = [f for f in (*penalty.penalties, penalty.default) if f is not None]
-            return all(map(_has_rule, members))
+            return all(map(has_shortest_subgradient, members))
         case Radial() | SparseGroupLasso() | NonNegativeGroupLasso():
             return True
     return penalty.separable
