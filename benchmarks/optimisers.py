@@ -63,6 +63,8 @@ def first_order(lam: float) -> dict[str, Any]:
         "RMSProp 0.99": lambda rate: optax.rmsprop(rate, decay=0.99),
         "RMSProp 0.999": lambda rate: optax.rmsprop(rate, decay=0.999),
         "Adam": optax.adam,
+        "Adam at 1e-3": optax.adam(1e-3),
+        "Adam at 5e-4": optax.adam(5e-4),
         **({"AdamW": adamw} if lam else {}),
     }
 

@@ -580,3 +580,41 @@ def test_gradients_of_penalties_are_subgradients(name):
     assert (there[None, :] - here[:, None] >= rise - 1e-9).all()
     if name == "l1":
         np.testing.assert_array_equal(slopes[0], 0)
+
+
+# --- orthants ---------------------------------------------------------------------------------
+
+
+def test_owlqn_is_lbfgs_without_a_kink():
+    """Weights 0: every step is that of L-BFGS whose line search asks for a decrease alone."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 6)), rng.normal(size=40)
+    with precision("float64"):
+        problem = jreg.LinearProblem(X, 1.0 * (y > 0), jreg.Logistic())
+        free = jreg.L1(1.0, weights=jnp.zeros(6))
+        found = jreg.solve(problem, free, solver=jreg.OWLQN(), tol=1e-9)
+        best = jreg.solve(problem, None, solver=jreg.LBFGS(), tol=1e-9)
+        np.testing.assert_allclose(found.params.coef, best.params.coef, atol=1e-5)
+
+
+def test_owlqn_never_leaves_an_orthant_in_a_step():
+    """Signs change by way of 0."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(30, 8)) + rng.normal(size=(30, 1))
+    y = X @ np.array([2.0, -1, 1, -1, 0, 0, 0, 0]) + rng.normal(size=30)
+    with precision("float64"):
+        start = jreg.Linear(jnp.asarray(rng.normal(size=8)), jnp.zeros(()))
+        found = jreg.solve(
+            jreg.LinearProblem(X, y),
+            jreg.L1(0.1),
+            start,
+            solver=jreg.OWLQN(),
+            tol=1e-10,
+            history="params",
+        )
+        trail = np.asarray(found.history.params.coef)[: int(found.num_steps) + 1]
+        assert (trail[:-1] * trail[1:] >= 0).all()
+        assert (trail[0] * trail[-1] < 0).any()
+        assert (trail[-1] == 0).any()
+        best = jreg.solve(jreg.LinearProblem(X, y), jreg.L1(0.1), tol=1e-10)
+        np.testing.assert_allclose(trail[-1], best.params.coef, atol=1e-6)

@@ -424,3 +424,12 @@ def test_minimiser_of_two_penalties():
         w, _ = compiled_run(proximal(ADAM, penalty), jnp.zeros(P))
     assert distance(w, true) < 1e-8
     assert same_zeros(w, true)
+
+
+def test_inverse_sqrt_schedule():
+    rate = jreg.transforms.inverse_sqrt_schedule(0.5, 10)
+    t = np.arange(200)
+    said = np.where(t < 10, 0.05 * (t + 1), 0.5 * np.sqrt(10 / (t + 1)))
+    np.testing.assert_allclose(jax.vmap(rate)(jnp.asarray(t)), said, rtol=1e-6)
+    with pytest.raises(ValueError, match="warmup_steps"):
+        jreg.transforms.inverse_sqrt_schedule(0.5, 0)
