@@ -265,11 +265,10 @@ def main() -> None:
                 jax.clear_caches()
                 details += ["", f"## {name}", "", *table(races[name])]
                 print("\n".join(details[-len(races[name].entries) - 4 :]), flush=True)
-    head = summary(races)
-    print("\n".join(["", *head]))
-    if options.markdown:
-        with open(options.markdown, "w") as file:
-            file.write("\n".join([*lines, *head, *details]) + "\n")
+                if options.markdown:  # after every problem
+                    with open(options.markdown, "w") as file:
+                        file.write("\n".join([*lines, *summary(races), *details]) + "\n")
+    print("\n".join(["", *summary(races)]))
 
 
 if __name__ == "__main__":

@@ -233,6 +233,16 @@ def test_traces_are_those_of_solve():
     np.testing.assert_array_equal(entry.evaluations[0, : k + 1], np.arange(k + 1))
 
 
+def test_side_by_side_is_one_after_the_other(monkeypatch):
+    """As on an accelerator: under vmap."""
+    alone = race(learning_rates=[0.3, 1.0], budget=60)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    together = race(learning_rates=[0.3, 1.0], budget=60)
+    for one, other in zip(alone.entries, together.entries, strict=True):
+        np.testing.assert_allclose(one.gap, other.gap, rtol=1e-6, atol=1e-15)
+        np.testing.assert_array_equal(one.evaluations, other.evaluations)
+
+
 def test_rates_too_large_diverge_and_are_not_chosen():
     entry = race()["descent"]
     assert np.isinf(entry.final_gap[2]).all() or entry.final_gap[2].min() > 1

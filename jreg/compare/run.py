@@ -50,10 +50,12 @@ def compare(
     * **Evaluations**: 1 for a gradient with its value, 2 for a Hessian times a vector, 1/2 for a
       value alone or one product with X; line searches included, certificates not. One **pass** is
       one evaluation on all rows: on a minibatch it is batch_size / n_samples of a pass.
-    * **Learning rates** run side by side under `vmap`, as do seeds. The best is chosen by one rule:
-      *of the rates that bring the gap below `target` for good, the one that needs the fewest steps,
-      in the median over seeds; if none does, the one that ends with the smallest median gap.* The
-      whole curve stays in `Entry.final_gap`, and `Race.plot_rates()` draws it.
+    * **Learning rates** and seeds run side by side under `vmap` (on a CPU, where that would copy
+      all traces at every step, one after the other, in one compiled program). The best rate is
+      chosen by one rule: *of the rates that bring the gap below `target` for good, the one that
+      needs the fewest steps, in the median over seeds; if none does, the one that ends with the
+      smallest median gap.* The whole curve stays in `Entry.final_gap`; `Race.plot_rates()` draws
+      it.
     * **Seconds** are those of the chosen rate and the first seed without the history, warm: medians
       of five runs of 8 lengths, `Solution` in, `Solution` out, the certificate that the solver asks
       for (every `check_every` steps) included. Compilation is told apart.
@@ -115,9 +117,8 @@ def compare(
         def lane(rate: Array, seed: Array, solver: Any = solver, steps: int = steps) -> Solution:
             return run(_seeded(_rated(solver, rate), seed), steps, history=True)
 
-        lanes = jax.vmap(jax.vmap(lane, in_axes=(None, 0)), in_axes=(0, None))
         shots = jnp.asarray(seeds if _has_seed(solver) else seeds[:1])
-        found[name] = jax.tree.map(np.asarray, lanes(jnp.asarray(rates[name], dtype), shots))
+        found[name] = _each(lane, jnp.asarray(rates[name], dtype), shots)
 
     traces = {name: f.history.value for name, f in found.items()}
     start, seen = _start_and_best(traces)
@@ -150,6 +151,17 @@ def compare(
             entry = dataclasses.replace(entry, **timed)
         entries.append(entry)
     return Race(tuple(entries), best, start, target, seeds, certificate, by_methods)
+
+
+def _each(lane: Callable[[Array, Array], Solution], rates: Array, seeds: Array) -> Any:
+    """Every rate with every seed, in arrays (n_rates, n_seeds, ...): side by side on an
+    accelerator; one after the other on a CPU, where vmap would copy all traces at every step."""
+    if jax.default_backend() != "cpu":
+        lanes = jax.vmap(jax.vmap(lane, in_axes=(None, 0)), in_axes=(0, None))
+        return jax.tree.map(np.asarray, lanes(rates, seeds))
+    rows = [[lane(rate, seed) for seed in seeds] for rate in rates]
+    found = [jax.tree.map(lambda *lanes: np.stack(lanes), *row) for row in rows]
+    return jax.tree.map(lambda *lanes: np.stack(lanes), *found)
 
 
 def _start_and_best(traces: Mapping[str, np.ndarray]) -> tuple[float, float]:
