@@ -141,11 +141,15 @@ class Race:
                 return entry
         raise KeyError(f"{name!r} did not take part; these did: {[e.name for e in self.entries]}")
 
+    @property
+    def axes(self) -> list[str]:
+        """What this race may be drawn against: seconds only if it had a clock."""
+        clocked = self.entries[0].steps_timed is not None
+        return [axis for axis in AXES if clocked or axis != "seconds"]
+
     def rows(self) -> list[dict[str, Any]]:
         """One row for each method: rate, what the levels 1e-2, 1e-4 and 1e-8 took, and the end."""
-        axes = ["evaluations", "passes"]
-        clocked = self.entries[0].steps_timed is not None
-        axes += ["seconds"] if clocked else []
+        axes = [axis for axis in self.axes if axis != "steps"]
         rows = []
         for entry in self.entries:
             row: dict[str, Any] = {"method": entry.name, "rate": entry.rate}
@@ -154,7 +158,7 @@ class Race:
             row["steps"] = int(np.median(entry.steps))
             row["final gap"] = float(np.median(entry.final_gap[entry.chosen]))
             row["zeros"] = float(np.median(entry.zeros[:, -1]))
-            if clocked:
+            if "seconds" in axes:
                 row["compile seconds"] = entry.compile_seconds
             row["end"] = entry.verdict
             rows.append(row)
@@ -173,8 +177,7 @@ class Race:
             for i, seed in enumerate(self.seeds[: len(entry.gap)]):
                 last = int(entry.steps[i]) + 1
                 columns: dict[str, Any] = {"method": entry.name, "seed": seed}
-                names = [a for a in AXES if a != "seconds" or entry.steps_timed is not None]
-                columns |= {axis: entry.axis(axis)[i, :last] for axis in names}
+                columns |= {axis: entry.axis(axis)[i, :last] for axis in self.axes}
                 columns |= {name: getattr(entry, name)[i, :last] for name in MEASURES}
                 frames.append(pandas.DataFrame(columns))
         return pandas.concat(frames, ignore_index=True)
@@ -204,11 +207,11 @@ class Race:
         if x is None:
             from matplotlib import pyplot
 
-            names = [a for a in AXES if a != "seconds" or self.entries[0].steps_timed is not None]
+            size = (3.6 * len(self.axes), 3.6)
             figure, axes = pyplot.subplots(
-                1, len(names), figsize=(3.6 * len(names), 3.6), sharey=True, layout="constrained"
+                1, len(self.axes), figsize=size, sharey=True, layout="constrained"
             )
-            for name, one in zip(names, axes, strict=True):
+            for name, one in zip(self.axes, axes, strict=True):
                 self.plot(name, y, ax=one)
                 one.get_legend().remove()
             for one in axes[1:]:

@@ -66,8 +66,8 @@ def compare(
         learning rate that returns one (`optax.adam`). Transforms minimise a smooth objective;
         `OptaxProximal`, `OptaxSubgradient` and `Minibatch` are solvers.
       penalty, params: as in `solve`; the start, and every method's.
-      optimum: F*; None: that of `solve` with its default solver, to the tightest tol of the dtype.
-        Where a method finds less, that counts.
+      optimum: F*; None: that of `solve` with its default solver, to a tight tol, or what a method
+        finds if that is less.
       budget: steps of every method, or a mapping from names to steps.
       seeds: integers for methods that have a seed (`Minibatch`).
       learning_rates: what to try, for every method that has a learning rate, or a mapping from
@@ -122,15 +122,13 @@ def compare(
 
     traces = {name: f.history.value for name, f in found.items()}
     start, seen = _start_and_best(traces)
-    certificate = np.nan
+    certificate, by_methods = np.nan, False
     if optimum is None:
         tight = 1e-12 if wide else 1e-5
         # with a history, so that it compiles nothing that a method is clocked with
         reference = solve(problem, penalty, params, tol=tight, history=True)
         optimum, certificate = float(reference.value), _error(reference)
         by_methods = seen < optimum
-    else:
-        by_methods = False
     best = seen if by_methods else float(optimum)
     if not start > best:
         raise ValueError(f"nothing to race for: the start has objective {start}, F* is {best}")

@@ -11,6 +11,7 @@ from jreg.linalg import dot, norm_l2
 from jreg.penalties import Ridge
 from jreg.solvers.quasi_newton import LBFGS, Pairs, two_loop
 from jreg.solvers.smooth import PATIENCE, Objective, Point, Progress, first_step, scaling
+from jreg.transforms.subgradient import shortest
 from jreg.typing import Array, PyTree
 
 TRIALS = 40  # of a line search
@@ -124,12 +125,5 @@ def _whole(objective: Objective, penalty: Any, point: Point) -> Point:
     """The objective with the penalty, and its shortest subgradient, both in x."""
     w = objective.params(point.x)
     gradient = objective.params(point.gradient * objective.root**2)  # in w
-    slope = jax.grad(penalty.value)(w)
-
-    def shortest(g: Array, slope: Array, smooth: Array, distance: Array) -> Array:
-        return jnp.where(smooth, g + slope, jnp.sign(g) * distance)
-
-    distance = penalty.kkt_distance(w, gradient)
-    v = jax.tree.map(shortest, gradient, slope, penalty.support(w), distance)
-    v = ravel_pytree(v)[0] / objective.root
+    v = ravel_pytree(shortest(penalty, w, gradient))[0] / objective.root
     return point._replace(value=point.value + penalty.value(w), gradient=v)
