@@ -40,6 +40,7 @@ class Course:
     dense: bool = True  # whether p^2 numbers are a matter of course
     steps: int = 2000
     quick: int = 300  # steps of second-order methods
+    small_steps: int | None = None  # of first-order methods on minibatches; None: as others
     seeds: tuple[int, ...] = SEEDS
 
 
@@ -183,6 +184,7 @@ def courses(smoke: bool) -> dict[str, Course]:
         dense=False,
         steps=400,
         quick=50,
+        small_steps=4000,
         seeds=(0,),
     )
     return found
@@ -196,6 +198,10 @@ def run(course: Course, clock: bool = True) -> jreg.Race:
     methods = sparse_methods(course) if is_sparse else smooth_methods(course)
     quick = [name for name in methods if any(part in name for part in SECOND)]
     budget = {name: course.quick if name in quick else course.steps for name in methods}
+    if course.small_steps:
+        budget |= {
+            name: course.small_steps for name in methods if "SGD" in name or "Adam, b" in name
+        }
     return jreg.compare(
         course.problem,
         methods,
