@@ -38,6 +38,13 @@ def concrete_number(name: str, value: Any, *, low: float, high: float = np.inf) 
     number(name, value, low=low, high=high)
 
 
+def whole_number(name: str, value: Any, *, low: float, high: float = np.inf) -> None:
+    """As `concrete_number`, of numbers without a fraction."""
+    concrete_number(name, value, low=low, high=high)
+    if isinstance(value, (float, np.floating)) and value != int(value):
+        raise ValueError(f"{name} must be a whole number; got {value}")
+
+
 def ordered(low_name: str, low: Any, high_name: str, high: Any) -> None:
     """Concrete numbers or arrays with low <= high entry by entry; anything else passes."""
     kinds = (float, int, np.ndarray, np.number)

@@ -279,7 +279,15 @@ def test_the_rule():
 def test_ends_are_held():
     trace = np.array([[3.0, 2.0, np.nan, np.nan], [3.0, np.nan, np.nan, np.nan]])
     shown = held(trace, np.array([1, 1]))
-    np.testing.assert_array_equal(shown, [[3, 2, 2, 2], [3, np.inf, np.inf, np.inf]])
+    np.testing.assert_array_equal(shown, [[3, 2, 2, 2], [3, np.nan, np.nan, np.nan]])
+
+
+def test_what_a_solver_does_not_count_is_unknown():
+    methods = {"ADMM": jreg.ADMM(), "FISTA": jreg.FISTA()}
+    found = race(methods=methods, penalty=jreg.L1(0.1), learning_rates=None)
+    assert np.isfinite(found["ADMM"].to_reach(1e-2))
+    assert np.isnan(found["ADMM"].to_reach(1e-2, "evaluations"))
+    assert "?" in repr(found)
 
 
 def test_a_method_may_find_less_than_solve():
@@ -359,6 +367,25 @@ def test_the_clock_runs():
     assert "seconds to 0.0001" in found.rows()[0]
 
 
+def test_the_clock_runs_to_the_end_of_every_seed():
+    """Seeds end after different numbers of steps, and none after its seconds."""
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    with precision("float64"):
+        problem = jreg.LinearProblem(X, X @ np.ones(2), fit_intercept=False)
+        found = jreg.compare(
+            problem,
+            {"SGD": jreg.Minibatch(jreg.Optax(optax.sgd, 0.2), 2)},
+            seeds=range(3),
+            tol=1e-8,
+            budget=500,
+        )
+    entry = found["SGD"]
+    assert np.unique(entry.steps).size > 1
+    assert entry.steps_timed[-1] == entry.steps.max()
+    assert int(entry.solver.seed) == 0
+    assert float(entry.solver.solver.learning_rate) == 0.2
+
+
 def test_table_and_frame():
     found = race()
     text = repr(found)
@@ -371,6 +398,14 @@ def test_table_and_frame():
     assert set(long["method"]) == set(frame["method"])
     last = long[long["method"] == "Newton"].iloc[-1]
     assert last["gap"] < 1e-8
+
+
+def test_the_solver_of_an_entry_runs_as_it_did():
+    entry = race(methods={"descent": optax.sgd}, learning_rates=[0.1, 1.0])["descent"]
+    with precision("float64"):
+        problem, start = landscapes.quadratic(30.0, 8)
+        again = jreg.solve(problem, None, start, solver=entry.solver, tol=1e-10, max_steps=300)
+    assert int(again.num_steps) == entry.steps[0]
 
 
 def test_verdicts():

@@ -98,8 +98,30 @@ def test_what_has_no_rows_is_refused():
     cox = jreg.LinearProblem(X, times, jreg.Cox(), fit_intercept=False)
     with pytest.raises(TypeError, match="Cox is a loss of all rows together"):
         jreg.solve(cox, None, solver=sgd)
-    with pytest.raises(ValueError, match="batch_size"):
-        jreg.Minibatch(jreg.FISTA(), 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: jreg.Minibatch(jreg.FISTA(), 0), ValueError, "batch_size"),
+        (lambda: jreg.Minibatch(jreg.FISTA(), 2.5), ValueError, "whole number"),
+        (lambda: jreg.Minibatch(jreg.FISTA(), 2, 2**24), ValueError, "seed"),
+        (lambda: jreg.Minibatch(jreg.FISTA(), 2, -1), ValueError, "seed"),
+        (lambda: jreg.Minibatch(jreg.FISTA, 2), TypeError, "steps along gradients"),
+        (lambda: jreg.Minibatch(jreg.ADMM(), 2), TypeError, "steps along gradients"),
+    ],
+)
+def test_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_large_seeds_differ():
+    def end(seed):
+        sgd = jreg.Minibatch(jreg.Optax(optax.sgd, 0.1), 4, seed)
+        return jreg.solve(jreg.LinearProblem(X, Y), None, solver=sgd, max_steps=5).params.coef
+
+    assert not np.array_equal(end(2**24 - 2), end(2**24 - 1))
 
 
 def test_captured_tracers_are_no_rows():

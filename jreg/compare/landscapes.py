@@ -56,8 +56,8 @@ def rosenbrock(n_params: int = 2) -> Landscape:
 def saddle() -> Landscape:
     """`x^2/2 + y^4/4 - y^2/2 + 1/4`: a saddle at 0 between two minima at y = 1 and y = -1.
 
-    The start is (1, 1e-3), nearly on the ridge: the way to the saddle is short, the way off it as
-    long as 1/|y|. Pure Newton steps end in the saddle.
+    The start is (1, 1e-3), nearly on the ridge: the way to the saddle is short, and the way off it
+    takes some log(1/|y|) / rate steps of plain descent. Pure Newton steps end in the saddle.
 
     >>> problem, start = saddle()
     >>> problem.gradient(jnp.zeros(2))

@@ -23,8 +23,10 @@ class Entry:
     """One method of a race. Traces start with the start and hold their last value after the end.
 
     Attributes:
-      name, solver: as given. rates: learning rates tried, () if it has none. chosen: which of them.
+      name: as given. solver: at the rate chosen, with the first seed. rates: learning rates tried,
+        () if it has none. chosen: which of them.
       gap, residual, zeros, evaluations: (n_seeds, budget + 1) at the chosen rate; see `compare`.
+        evaluations are NaN for a solver that does not count them.
       batch: the share of the rows that an evaluation sees. steps, status: (n_seeds,).
       final_gap: (n_rates, n_seeds), how far each rate came. reached: whether every seed came below
         the target for good.
@@ -75,7 +77,7 @@ class Entry:
 
     def to_reach(self, level: float, axis: str = "steps") -> float:
         """The median over seeds of what it takes to bring the gap to `level` for good; inf where
-        most seeds never do."""
+        most seeds never do, NaN on an axis that the solver does not count."""
         steps = first_below(self.gap, level)
         values = self.axis(axis)
         taken = [
@@ -201,9 +203,11 @@ class Race:
     def plot(self, x: str | None = None, y: str = "gap", *, ax: Any = None) -> Any:
         """Draw a measure ("gap", "residual" or "zeros") against an axis: the median over seeds, and
         from the smallest to the largest a band. x None draws all axes that there are, side by side,
-        and returns their Axes in an array. ImportError without matplotlib."""
+        and returns their Axes in an array; `ax` is for one x. ImportError without matplotlib."""
         if y not in MEASURES:
             raise ValueError(f"y is one of {', '.join(MEASURES)}; got {y!r}")
+        if x is None and ax is not None:
+            raise ValueError(f"one ax is for one x: {', '.join(self.axes)}")
         if x is None:
             from matplotlib import pyplot
 
@@ -255,9 +259,13 @@ class Race:
 
 def held(trace: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Traces (..., budget + 1) with the entry of the last step, steps (...), in place of those
-    after it; NaN, of a run that diverged, becomes inf."""
+    after it."""
     index = np.minimum(np.arange(trace.shape[-1]), steps[..., None])
-    trace = np.take_along_axis(trace.astype(float), index, axis=-1)
+    return np.take_along_axis(trace.astype(float), index, axis=-1)
+
+
+def or_inf(trace: np.ndarray) -> np.ndarray:
+    """NaN, of a run that diverged, as inf."""
     return np.where(np.isnan(trace), np.inf, trace)
 
 
@@ -271,4 +279,4 @@ def first_below(gap: np.ndarray, level: float) -> np.ndarray:
 
 
 def _number(value: float) -> str:
-    return "-" if not np.isfinite(value) else f"{value:.0f}"
+    return "?" if np.isnan(value) else "-" if np.isinf(value) else f"{value:.0f}"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jreg.path import whole
 from jreg.path.blocks import BLOCK, Block, first_point, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.general_model import GeneralModel
@@ -182,7 +183,10 @@ def _walk(rows: _Rows, task: Task, penalty: Any, units: Units, tol: float) -> It
         return pool.coefficients(params), pool.correlations(block.gradient[0])
 
     done = int(np.sum(rows.lams > 0))
-    yield from walk(model, rows.lams[:done], tol, accept, plain)
+    lams, place, k = rows.lams[:done], None, 0
+    if whole.suits(model):
+        k, place = yield from whole.walk_whole(model, lams, accept)
+    yield from walk(model, lams, tol, accept, plain, k, place)
     for k in range(done, rows.lams.size):
         plain(k)
         yield k + 1

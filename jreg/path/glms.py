@@ -60,7 +60,7 @@ def solve_rows(
     frozen, fits = _freeze(known, problem, edges, members, coef, rows)
     for _ in range(REPETITIONS):
         still, start = _model(frozen, problem, members, edges, level, penalty, unit, coef, fits)
-        found = follow(start, rows, room)
+        found, _ = follow(start, rows, room)
         coef, fits, change = _move(frozen, members, still, start, found, coef, fits, rows)
         if not change > tol:
             break

@@ -62,9 +62,11 @@ class _State(NamedTuple):
 
 
 @compiled
-def follow(start: Knots, rows: Array, room: Array) -> Followed:
+def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
     """Values at rows 0, 1, ..., `rows`, following every knot on the way; at the row after these,
     what they were if nothing changed any more. It gives up after 2 q knots.
+
+    The second result is the tableau at the end: pivoted on the coordinates that are active there.
 
     room: how many coordinates more than at the start may be active (the rank that is left). The
     tableau is updated lazily: only the pivot column is formed at each knot, and
@@ -156,8 +158,8 @@ def follow(start: Knots, rows: Array, room: Array) -> Followed:
             knots=zero,
         ),
     )
-    _, state = jax.lax.while_loop(lambda c: unfinished(c[1]), round_, (start.tableau, state))
-    return _record(state)._replace(reached=state.row, knots=state.knots)
+    tableau, state = jax.lax.while_loop(lambda c: unfinished(c[1]), round_, (start.tableau, state))
+    return _record(state)._replace(reached=state.row, knots=state.knots), tableau
 
 
 def _record(s: _State) -> Followed:

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jreg import linalg
-from jreg.linalg import times_transpose
 from jreg.path.compiled import compiled
 from jreg.path.inputs import aligned_memory
 from jreg.path.setup import LARGEST_MODEL
@@ -27,9 +26,9 @@ from jreg.sparse import is_scipy
 from jreg.typing import Array
 
 TALL = 2  # rows for each row that is left, at least
-CHUNK = 2048  # rows multiplied at a time
+CHUNK = 4096  # rows multiplied at a time
 SAMPLE = 256  # rows whose mean is the origin
-BUFFERS = 3  # chunks that are filled while others are multiplied
+NEAR = 3  # deviations between the mean and an origin of 0
 
 
 def reducible(problem: LinearProblem) -> bool:
@@ -48,46 +47,68 @@ def moments(problem: LinearProblem, sets: Iterable[np.ndarray]) -> tuple[np.ndar
     length q = n_features + n_outputs: in the last row are the first moments and the sum of s. Those
     of disjoint sets add up to those of their union.
 
-    Chunks are centred on the host while others are multiplied; X is never copied whole.
+    The origin is 0 where means are within a few deviations of it: rows of equal weight then need no
+    copy. Other rows are centred chunk by chunk; X is never copied whole.
     """
     X, weight = problem.X, np.asarray(problem.sample_weight)
     y = np.asarray(problem.y) - np.asarray(problem.offset)
     y = y.reshape(len(y), -1)
     present = np.nonzero(weight > 0)[0]
     some = present[:: -(-present.size // SAMPLE)]
-    origin = np.concatenate([np.mean(X[some], axis=0), np.mean(y[some], axis=0)])
-    p, q = X.shape[1], origin.size
-    buffers = [aligned_memory((q + 1, CHUNK), X.dtype) for _ in range(BUFFERS)]
-    done: list[Any] = [()] * BUFFERS
-    found, turn = [], 0
+    origin = np.concatenate([_origin(X[some]), np.mean(y[some], axis=0)])
+    p, equal = X.shape[1], np.ptp(weight[present]) == 0
+    as_it_is = equal and X.flags.c_contiguous and not origin[:p].any()
+    buffer = np.empty((CHUNK, p), X.dtype)
+    found = []
     for rows in sets:
-        total = _zeros(q + 1, X.dtype)
+        square, cross, rest = None, 0, 0
         for start in range(0, rows.size, CHUNK):
-            some, turn = rows[start : start + CHUNK], (turn + 1) % BUFFERS
+            some = rows[start : start + CHUNK]
             consecutive = some[-1] - some[0] == some.size - 1
             at = slice(some[0], some[-1] + 1) if consecutive else some
-            chunk = buffers[turn]
-            jax.block_until_ready(done[turn])  # or it is still being read
-            np.subtract(X[at].T, origin[:p, None], out=chunk[:p, : some.size])
-            np.subtract(y[at].T, origin[p:, None], out=chunk[p:q, : some.size])
-            chunk[q] = 1
-            chunk[:, some.size :] = 0
-            chunk[:, : some.size] *= np.sqrt(weight[at])[None, :]
-            total, done[turn] = _with_square(total, chunk)
-        found.append(total)
+            of_y = np.append(y[at] - origin[p:], np.ones((some.size, 1), y.dtype), axis=1)
+            if as_it_is and consecutive:
+                of_X = X[at]
+            else:
+                of_X = np.subtract(X[at], origin[:p], out=buffer[: some.size])
+            if not equal:
+                of_y, of_X = (v * np.sqrt(weight[at])[:, None] for v in (of_y, of_X))
+            square = _add_square(square, of_X.T)
+            cross = cross + _product(of_X.T, of_y.T)
+            rest = rest + _product(of_y.T, of_y.T)
+        square = np.triu(square) + np.triu(square, 1).T
+        total = np.block([[square, cross], [cross.T, rest]])
+        found.append(jnp.asarray(total * weight[present[0]] if equal else total))
     return origin, found
 
 
-@partial(compiled, static_argnames=("size", "dtype"))
-def _zeros(size: int, dtype: Any) -> Array:
-    return jnp.zeros((size, size), dtype)
+def _origin(X: np.ndarray) -> np.ndarray:
+    """The means of the columns, or 0 if all are within `NEAR` deviations of it: the variance then
+    keeps all but one of its digits."""
+    mean = np.mean(X, axis=0)
+    return mean if (np.abs(mean) > NEAR * np.std(X, axis=0)).any() else np.zeros_like(mean)
 
 
-@partial(compiled, donate_argnums=0)
-def _with_square(total: Array, columns: Array) -> tuple[Array, Array]:
-    """`total + columns columns'`, and a sign that the columns have been read."""
-    total = total + times_transpose(columns)
-    return total, total[0, 0]
+# BLAS makes half of the products of a square. All from SciPy's: the threads of NumPy's, which wait
+# for more work for a while, would take the cores away.
+
+
+def _add_square(total: np.ndarray | None, A: np.ndarray) -> np.ndarray:
+    """The upper triangle of `total + A A'`, in place of total."""
+    from scipy.linalg import blas
+
+    multiply = blas.dsyrk if A.dtype == np.float64 else blas.ssyrk
+    if total is None:
+        return multiply(1.0, A)
+    return multiply(1.0, A, beta=1.0, c=total, overwrite_c=True)
+
+
+def _product(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """`A B'`."""
+    from scipy.linalg import blas
+
+    multiply = blas.dgemm if A.dtype == np.float64 else blas.sgemm
+    return multiply(1.0, A, B, trans_b=True)
 
 
 class Centred(NamedTuple):

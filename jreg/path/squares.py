@@ -70,7 +70,7 @@ def solve_rows(
     programs, so that the longest is compiled once for each size of Q.
     """
     condensed, still, start = _prepare(known, target, edges, inverse, members, level)
-    found = follow(start, rows, room)
+    found, _ = follow(start, rows, room)
     return Solved(_finish(condensed, members, still, start, found, target), condensed, found)
 
 
@@ -125,7 +125,7 @@ def solve_rows_repeatedly(
     last = np.inf
     for _ in range(REPETITIONS):
         still, start = _model(condensed, members, target, edges, level, penalty, unit, starts[-1])
-        found = follow(start, rows, room)
+        found, _ = follow(start, rows, room)
         coef, change = _move(condensed, members, still, start, found, starts[-1], rows)
         if not change > tol:
             break

@@ -85,14 +85,24 @@ Accept = Callable[[int, int, Outcome], None]
 Plain = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
-def walk(model: Model, lams: np.ndarray, tol: float, accept: Accept, plain: Plain) -> Iterator[int]:
+def walk(
+    model: Model,
+    lams: np.ndarray,
+    tol: float,
+    accept: Accept,
+    plain: Plain,
+    done: int = 0,
+    place: Place | None = None,
+) -> Iterator[int]:
     """Solve all `lams` (falling, positive); yields how many are done.
 
     accept(k, count, outcome): rows 1 to `count` of the outcome are lams[k], lams[k + 1], ...
     plain(k): solve lams[k] by other means; its coefficients and correlations (p,), unit columns.
+    done, place: how many are solved already, and where that ended; None: at the null model.
     """
     full = ROWS.get(jax.default_backend(), ROWS_ELSEWHERE)
-    place, forced, size, failures, k = start(model), Guess.nothing(), full, 0, 0
+    place = start(model) if place is None else place
+    forced, size, failures, k = Guess.nothing(), full, 0, done
     while k < lams.size:
         ends = lams[k : k + size]
         guess = choose(model, place, ends[-1], forced)
@@ -182,8 +192,8 @@ def judge(
     coef = found.coef[1 : done + 1, place.support[core]]
     kept = ~(coef * np.sign(place.edge[core])[None] < 0).any(axis=1)
     enough = min(tol, max(model.exact, LOOSEST))
-    accepted = _leading((error <= enough) & kept)
-    return accepted, _leading((error <= model.exact) & kept)
+    accepted = leading((error <= enough) & kept)
+    return accepted, leading((error <= model.exact) & kept)
 
 
 def violators(model: Model, place: Place, found: Outcome, level: np.ndarray, row: int) -> Guess:
@@ -301,7 +311,7 @@ def _largest(score: np.ndarray, among: np.ndarray, most: int) -> np.ndarray:
     return among[np.argpartition(-score[among], most)[:most]]
 
 
-def _leading(flags: np.ndarray) -> int:
+def leading(flags: np.ndarray) -> int:
     """How many are true before the first that is not."""
     return flags.size if flags.all() else int(np.argmin(flags))
 

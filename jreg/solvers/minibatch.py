@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jreg import checks, tree
-from jreg.typing import Array, PyTree, Scalar
+from jreg.typing import Array, PyTree, Scalar, has
+
+LARGEST_SEED = 2**24 - 1  # seeds travel as floating-point numbers: all of these are different
 
 
 class State(NamedTuple):
@@ -27,15 +29,16 @@ class Minibatch:
 
     For solvers that start every step from the gradient at params: `Optax` and its kin. One that
     compares gradients of different steps (`LBFGS`, `BFGS`) compares those of different rows: it can
-    be tried here, and fails, which is worth seeing once.
+    be tried here, and fails, which is worth seeing once. Not for those that split a penalty
+    (`ADMM`, `PrimalDual`).
 
     A step costs batch_size / n_samples of the solver's. On a `LinearProblem` of one number per
     sample, dense; or on a `Problem` whose `fun` is the mean over the leading axis of every array in
     `args`. Robbins and Monro (1951); Bottou, Curtis and Nocedal (2018), section 4.
 
-    solver: any; batch_size: at least 1 (more than n_samples is no error); seed: an integer,
-    possibly traced, so that `vmap` runs many. Raises ValueError for another batch_size, TypeError
-    for a problem without rows.
+    solver: as above. batch_size: a whole number from 1 on (more than n_samples is no error). seed:
+    a whole number from 0 to 2^24 - 1, possibly traced, so that `vmap` runs many. Raises ValueError
+    for others, TypeError for another solver and for a problem without rows.
 
     >>> import jax.numpy as jnp
     >>> import optax
@@ -52,7 +55,13 @@ class Minibatch:
     seed: Scalar = 0
 
     def __post_init__(self) -> None:
-        checks.concrete_number("batch_size", self.batch_size, low=1)
+        checks.whole_number("batch_size", self.batch_size, low=1)
+        checks.whole_number("seed", self.seed, low=0, high=LARGEST_SEED)
+        if isinstance(self.solver, type) or has(self.solver, "certified"):
+            raise TypeError(
+                "Minibatch needs a solver that steps along gradients, such as Optax(optax.sgd, "
+                f"0.1) or FISTA(); got {self.solver!r}"
+            )
 
     @property
     def needs(self) -> tuple[str, ...]:
