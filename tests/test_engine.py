@@ -8,7 +8,7 @@ import pytest
 from cases import precision
 
 import jreg
-from jreg.path import along, blocks, condense, glms, squares, walk
+from jreg.path import along, blocks, condense, glms, moments, squares, walk, whole
 from jreg.path.homotopy import Knots, follow
 from jreg.path.inverse import block_inverse, sweep_inverse
 from jreg.status import Status
@@ -85,7 +85,7 @@ def test_following_knots_solves_the_program_at_every_row(low):
         q, rng = 12, np.random.default_rng(1)
         H, c = positive_definite(q), rng.normal(size=q)
         level = np.abs(c).max() * np.array([1.0, 0.7, 0.4, 0.1, 0.02, 0.02])
-        found = follow(
+        found, tableau = follow(
             Knots(
                 tableau=jnp.asarray(H),
                 value=jnp.broadcast_to(c, (6, q)),
@@ -109,6 +109,12 @@ def test_following_knots_solves_the_program_at_every_row(low):
                     shrunk = max(u - level[i], 0) + min(u - low * level[i], 0)
                     z[j] = shrunk / H[j, j]
             np.testing.assert_allclose(np.where(found.active[i], found.value[i], 0), z, atol=1e-9)
+        A = np.asarray(found.active[4])
+        M = np.linalg.inv(H[np.ix_(A, A)])
+        np.testing.assert_allclose(tableau[np.ix_(A, A)], -M, atol=1e-9)
+        np.testing.assert_allclose(tableau[np.ix_(~A, A)], H[np.ix_(~A, A)] @ M, atol=1e-9)
+        rest = H[np.ix_(~A, ~A)] - H[np.ix_(~A, A)] @ M @ H[np.ix_(A, ~A)]
+        np.testing.assert_allclose(tableau[np.ix_(~A, ~A)], rest, atol=1e-9)
 
 
 # --- answers ----------------------------------------------------------------------------------
@@ -233,6 +239,76 @@ def test_float32_reaches_its_tolerance():
 
 
 # --- what happens where the walk finds no way ---------------------------------------------------
+
+
+WHOLE = {
+    "lasso": {},
+    "weights, one feature out": {"penalty": jreg.L1(weights=np.append(np.inf, np.full(29, 0.7)))},
+    "no negative coefficient": {"penalty": jreg.L1() + jreg.NonNegative()},
+    "sample weights": {"sample_weight": np.random.default_rng(3).uniform(0, 2, 90)},
+    "lambdas from above the largest, unsorted": {"lams": [0.1, 9.0, 0.5, 0.02, 0.0]},
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_all_features_at_once_is_the_walk(monkeypatch, name):
+    """One tableau for the whole path against blocks of chosen features."""
+    X, y = sparse_data(90, 30, rho=0.5)
+    X[:, 7] = 1.0
+    options = {"penalty": jreg.L1(), "tol": 1e-9} | WHOLE[name]
+    found = jreg.path(X, y, **options)
+    assert (found.status == Status.CONVERGED).all()
+    monkeypatch.setattr(whole, "LARGEST", 0)
+    wanted = jreg.path(X, y, **options)
+    np.testing.assert_allclose(found.coef, wanted.coef, atol=1e-8)
+    np.testing.assert_allclose(found.intercept, wanted.intercept, atol=1e-8)
+
+
+@pytest.mark.parametrize("right", [0, 25])
+def test_walk_takes_over_from_all_features_at_once(monkeypatch, right):
+    """Where a row is not exact, from there: here after `right` rows."""
+    X, y = sparse_data(90, 30, rho=0.5)
+    wanted = jreg.path(X, y)
+    calls, certify = [], squares.certify_gram
+
+    def worse(*args):
+        checked, rows = certify(*args), args[-1].size
+        place = rows * len(calls) + np.arange(rows)
+        calls.append(1)
+        return checked._replace(error=np.where(place < right, checked.error, 1.0))
+
+    monkeypatch.setattr(whole.squares, "certify_gram", worse)
+    walked = []
+
+    def walk_on(model, lams, tol, accept, plain, done, place):
+        monkeypatch.setattr(squares, "certify_gram", certify)
+        walked.append(done)
+        yield from walk.walk(model, lams, tol, accept, plain, done, place)
+
+    monkeypatch.setattr(along, "walk", walk_on)
+    found = jreg.path(X, y)
+    assert 0 <= walked[0] <= right
+    assert (walked[0] > 0) == (right > 0)
+    assert (found.status == Status.CONVERGED).all()
+    np.testing.assert_allclose(found.coef, wanted.coef, atol=1e-7)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_moments_of_rows(shift, weighted):
+    """Against NumPy, of rows in order and of any others; far from 0 about the mean."""
+    with precision("float64"):
+        X, y = sparse_data(90, 6)
+        X = X + shift
+        weight = np.random.default_rng(3).uniform(0, 2, 90) if weighted else np.full(90, 0.5)
+        problem = jreg.LinearProblem(X, y, sample_weight=weight, offset=np.zeros(90))
+        sets = [np.arange(40), np.array([41, 80, 60])]
+        origin, found = moments.moments(problem, sets)
+        assert (origin[:6] == 0).all() == (shift == 0)
+        V = np.column_stack([X - origin[:6], y - origin[6], np.ones(90)])
+        for rows, sums in zip(sets, found, strict=True):
+            wanted = V[rows].T @ (weight[rows, None] * V[rows])
+            np.testing.assert_allclose(sums, wanted, rtol=1e-12, atol=1e-10)
 
 
 def test_plain_solver_takes_over_where_every_guess_is_wrong(monkeypatch):

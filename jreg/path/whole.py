@@ -96,7 +96,8 @@ def _block(
     diagonal: (q,) of the Gram matrix. target: (q,) correlations with the response.
     """
     low, high = (jnp.where(enters, kink, 0) for kink in (edges.low, edges.high))
-    pull = dot(jnp.where(active[None, :], target - level[:, None] * edge[None, :], 0), tableau)
+    held = target[None, :] - level[:, None] * edge[None, :]
+    pull = dot(jnp.where(active[None, :], held, 0), tableau)
     value = jnp.where(active[None, :], -pull, target[None, :] - pull)
     size = jnp.where(enters, diagonal, jnp.inf)
     free = room - jnp.sum(active)
