@@ -105,14 +105,16 @@ class Pieces:
         return jax.lax.fori_loop(0, (ends[-1] + CHUNK - 1) // CHUNK, step, start)
 
 
-@jax.custom_batching.custom_vmap
-def _times(pieces: Pieces, V: Array) -> Array:
+def _product(pieces: Pieces, V: Array) -> Array:
     """(count, k) products with the columns of V (length, k)."""
     part = _within(pieces.value, pieces.place, jnp.pad(V, ((0, 1), (0, 0))))
     return pieces._add_up(part)
 
 
-@_times.def_vmap
+_shared = jax.custom_batching.custom_vmap(_product)
+
+
+@_shared.def_vmap
 def _batched(axis_size: int, in_batched: Any, pieces: Pieces, V: Array) -> tuple[Array, bool]:
     """Lanes with one matrix are columns of one product; other matrices take turns."""
     of_pieces, of_V = in_batched
@@ -125,6 +127,18 @@ def _batched(axis_size: int, in_batched: Any, pieces: Pieces, V: Array) -> tuple
     columns = jnp.moveaxis(V, 0, 1).reshape(V.shape[1], -1)
     found = _times(pieces, columns).reshape(pieces.count, axis_size, V.shape[2])
     return jnp.moveaxis(found, 1, 0), True
+
+
+@jax.custom_jvp
+def _times(pieces: Pieces, V: Array) -> Array:
+    """`_product`, in which the lanes of `vmap` share one reading of the pieces."""
+    return _shared(pieces, V)
+
+
+@_times.defjvp
+def _tangent(primals: tuple[Pieces, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    """That of the plain product: what has a rule for `vmap` cannot be transposed."""
+    return _times(*primals), jax.jvp(_product, primals, tangents)[1]
 
 
 def _within(value: Array, place: Array, V: Array) -> Array:
@@ -141,7 +155,8 @@ class Sparse:
     """A sparse (n, p) matrix: its columns and, once more, its rows.
 
     `from_compressed(compressed("X", X))` makes one of a SciPy matrix. Both products read every
-    piece once, for a vector as for the columns of a matrix, and have derivatives in that factor.
+    piece once, for a vector as for the columns of a matrix, and have derivatives in that factor and
+    in the entries.
 
     Memory: a number and an int32 for every place of a piece, where a column, as a row, leaves half
     a piece empty on average: in float64 about 24 k + 12 (w/2) (n + p) bytes for k entries in pieces

@@ -10,6 +10,7 @@ import pytest
 from cases import DTYPES, precision
 from scipy.optimize import minimize
 
+import jreg
 from jreg.penalties.addable import has_prox
 from jreg.penalties.box import Box, NonNegative
 from jreg.penalties.calculus import fixed, scaled, tilted, translated
@@ -632,3 +633,15 @@ def test_coupled_sums_against_a_convex_solver(name):
         with precision("float64"):
             found = COUPLED[name].prox(v, 0.7)
         np.testing.assert_allclose(found, z.value, atol=2e-4)
+
+
+def test_a_tilted_penalty_has_its_slope_at_0():
+    """So that methods of gradients leave 0; against the closed form and another solver."""
+    tilted = jreg.penalties.tilted(jreg.Ridge(0.1), 3.0)
+    w = jnp.array([0.0, 1.0])
+    np.testing.assert_allclose(jax.grad(tilted.value)(w), 0.1 * w + 3.0, rtol=1e-6)
+    rng = np.random.default_rng(0)
+    problem = jreg.LinearProblem(rng.normal(size=(30, 3)), rng.normal(size=30))
+    found = [jreg.solve(problem, tilted, solver=s()) for s in (jreg.solvers.LBFGS, jreg.FISTA)]
+    assert all(f.status == jreg.Status.CONVERGED for f in found)
+    np.testing.assert_allclose(found[0].params.coef, found[1].params.coef, atol=1e-2)

@@ -366,6 +366,9 @@ def test_what_has_no_criteria():
         jreg.criteria(dataclasses.replace(path, loss=jreg.losses.Huber()), X, y)
     with pytest.raises(TypeError, match=r"separable penalties and for groups.*FusedLasso"):
         jreg.criteria(dataclasses.replace(path, penalty=jreg.FusedLasso()), X, y)
+    logistic = jreg.path(X, (y > 0) * 1.0, loss=jreg.Logistic(), lams=[0.1])
+    with pytest.raises(ValueError, match="sigma is of the squared loss; this path has Logistic"):
+        jreg.criteria(logistic, X, (y > 0) * 1.0, sigma=3.0)
     with pytest.raises(ValueError, match=r"the criteria are aic, .*; got 'AIC'"):
         jreg.criteria(path, X, y).lam("AIC")
     with pytest.raises(ValueError, match="ask for it with loo=True"):

@@ -1,6 +1,7 @@
 """`cross_validate`: glmnet's numbers, scikit-learn's, a loop over `path`, and what may not leak."""
 
 import json
+from types import SimpleNamespace
 
 import glmnet_references
 import jax
@@ -254,6 +255,13 @@ def test_groups_never_mix():
         found = jreg.cross_validate(X, y, folds=folds, groups=groups, n_lams=2)
         for train, test in zip(*found.folds, strict=True):
             assert not set(groups[train]) & set(groups[test])
+    pairs = [(np.arange(50), np.arange(50, 120))]  # 49 to 55 are one group
+    splitter = SimpleNamespace(split=lambda X, y, groups: pairs)
+    for folds in (np.arange(120) % 4, pairs, splitter):
+        with pytest.raises(ValueError, match=r"fold 0 both fits and scores rows of group \d+"):
+            jreg.cross_validate(X, y, folds=folds, groups=groups, n_lams=2)
+    whole = jreg.cross_validate(X, y, folds=groups % 4, groups=groups, n_lams=2)
+    np.testing.assert_array_equal(whole.folds.test[1], groups % 4 == 1)
 
 
 def test_sparse_float32_and_frames():
@@ -315,6 +323,23 @@ def test_measure_of_ones_own():
         jreg.cross_validate(X, y, folds=3, n_lams=5, measure=lambda *_: 1.0)
 
 
+def test_a_measure_that_is_never_a_number_is_named():
+    """One row has no pairs; a measure without a number at some lams still chooses."""
+    X, y, labels = rows(*SHAPES["tall"])
+    with pytest.raises(ValueError, match=r"auc of fold 0 is NaN.* Use fewer folds"):
+        jreg.cross_validate(
+            X[:12], labels[:12], loss=jreg.Logistic(), folds=12, n_lams=2, measure="auc"
+        )
+
+    def but_at_the_first(loss, y, eta, weight):
+        error = np.square(eta - y[None]).mean(axis=1)
+        error[0] = np.nan
+        return error
+
+    found = jreg.cross_validate(X, y, folds=3, n_lams=5, measure=but_at_the_first)
+    assert found.index_min == np.nanargmin(found.mean) > 0
+
+
 def test_a_second_data_set_compiles_nothing(caplog):
     X, y, _ = rows(*SHAPES["tall"])
     jreg.cross_validate(X, y, folds=4, n_lams=10)
@@ -339,6 +364,7 @@ BAD = {
     "no pairs": ({"folds": [(1, 2, 3)]}, "integers|pairs|shape"),
     "groups": ({"groups": [1, 2]}, "groups"),
     "repeats": ({"folds": KFold(3), "repeats": 2}, "repeats"),
+    "part of a repeat": ({"repeats": 2.7}, "repeats must be a whole number; got 2.7"),
     "measure": ({"measure": "auc"}, "mse"),
     "field": ({"l1_ratios": [0.5]}, "no l1_ratio"),
     "weights": (

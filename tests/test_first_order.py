@@ -618,3 +618,36 @@ def test_owlqn_never_leaves_an_orthant_in_a_step():
         assert (trail[-1] == 0).any()
         best = jreg.solve(jreg.LinearProblem(X, y), jreg.L1(0.1), tol=1e-10)
         np.testing.assert_allclose(trail[-1], best.params.coef, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        jreg.penalties.NonNegativeL1(0.1),
+        jreg.L1(0.1) + jreg.penalties.NonNegative(),
+        jreg.penalties.tilted(jreg.L1(0.2), 1.0),
+    ],
+    ids=["non-negative L1", "non-negative", "tilted"],
+)
+def test_owlqn_with_kinks_and_bounds_at_0(penalty):
+    with precision("float64"):
+        problem = jreg.LinearProblem(*data())
+        found = jreg.solve(problem, penalty, solver=jreg.OWLQN(), tol=TIGHT)
+        best = jreg.solve(problem, penalty, solver=jreg.FISTA(), tol=TIGHT)
+        assert found.status == Status.CONVERGED
+        np.testing.assert_allclose(found.params.coef, best.params.coef, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        jreg.penalties.Box(-2.0, 2.0),
+        jreg.L1(0.1) + jreg.penalties.Box(-2.0, 2.0),
+        jreg.penalties.translated(jreg.L1(0.1), 1.0),
+        jreg.penalties.conjugate(jreg.L1(1.0)),
+    ],
+    ids=["Box", "Sum", "Translated", "Conjugate"],
+)
+def test_owlqn_refuses_kinks_and_bounds_elsewhere(penalty):
+    with pytest.raises(TypeError, match="OWLQN needs a penalty with kinks and bounds at 0 alone"):
+        jreg.solve(jreg.LinearProblem(*data()), penalty, solver=jreg.OWLQN())

@@ -194,6 +194,36 @@ def test_adapters_say_what_is_missing(make, message):
         make()
 
 
+def test_steps_of_the_proximal_adapter_are_checked():
+    """Also inside `Minibatch`; the limit is that of the penalty at any strength."""
+    with pytest.raises(ValueError, match="step must be at least"):
+        jreg.OptaxProximal(optax.sgd(0.1), step=0.0)
+    solver = jreg.OptaxProximal(optax.sgd(0.1), step=30.0)
+    problem = jreg.LinearProblem(X, Y)
+    for each in (solver, jreg.Minibatch(solver, 4)):
+        with pytest.raises(ValueError, match=r"step must be below gamma = 3\.0 for MCP; got 30"):
+            jreg.solve(problem, jreg.MCP(1.0, 3.0), solver=each)
+    jreg.solve(problem, jreg.L1(0.1), solver=solver, max_steps=1)
+    low = jreg.penalties.LogSum(1.0, 1.0)  # the strength is that of lams
+    jreg.sweep(problem, low, [0.01], solver=solver, max_steps=1)
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        jreg.penalties.Box(-2.0, 2.0),
+        jreg.L1(0.1) + jreg.penalties.NonNegative(),
+        jreg.penalties.NonNegativeL1(0.1),
+        jreg.penalties.NonNegativeGroupLasso(0.1),
+    ],
+    ids=lambda f: type(f).__name__,
+)
+def test_the_subgradient_adapter_refuses_bounds(penalty):
+    """Its steps leave them."""
+    with pytest.raises(TypeError, match="needs a penalty that is finite everywhere"):
+        jreg.solve(jreg.LinearProblem(X, Y), penalty, solver=jreg.OptaxSubgradient(optax.sgd(0.1)))
+
+
 # --- the count of evaluations -----------------------------------------------------------------
 
 
@@ -249,6 +279,27 @@ def test_evaluations_of_a_function(solver):
     assert told == counter.gradients + counter.values / 4
     assert (counter.values > 0) == (solver in WITH_VALUES)
     assert told >= 12
+
+
+def test_evaluations_of_a_line_search():
+    """A value alone counts 1/2: trials of backtracking; those of a zoom are gradients."""
+    counter = Counter()
+    tap = counter.tap()
+    problem = jreg.Problem(lambda w: tap(jnp.sum(jnp.cosh(w - 1) + 0.1 * w**4)))
+    told = []
+    for search in (
+        optax.scale_by_backtracking_linesearch(15),
+        optax.scale_by_zoom_linesearch(15),
+    ):
+        solver = jreg.Optax(optax.chain(optax.sgd(8.0), search))
+        run = counted_run(solver, problem, jreg.Ridge(0.1), jnp.linspace(0, 2, 4), 5)
+        next(run)
+        counter.values = counter.gradients = 0
+        told.append((next(run), counter.gradients, counter.values))
+    (back, gradients, values), (zoom, *others) = told
+    assert (gradients, values > 5) == (5, True)
+    assert back == gradients + values / 2
+    assert zoom == sum(others)
 
 
 def test_evaluations_of_products_with_a_hessian():

@@ -575,6 +575,43 @@ def test_solvers_that_need_products_alone(solver, loss):
         np.testing.assert_allclose(found.params.intercept, wanted.params.intercept, atol=1e-6)
 
 
+@pytest.mark.parametrize("standardize", [False, pytest.param(True, marks=slow)])
+def test_derivatives_of_a_solution(standardize):
+    """Those of the dense data, forward and reverse, in lanes, in a strength and the response."""
+    X = matrix(40, 12)
+    with precision("float64"):
+
+        def of(problem):
+            def total(lam, y):
+                one = dataclasses.replace(problem, y=y)
+                coef = jreg.solve(one, jreg.L1(lam), solver=jreg.FISTA(), tol=1e-11).params.coef
+                return coef @ jnp.arange(12.0)
+
+            both = jax.jit(jax.vmap(jax.grad(total, (0, 1)), (0, None)))
+            y, lams = jnp.asarray(response(X)), jnp.array([0.05, 0.1])
+            return both(lams, y), jax.jvp(total, (0.1, y), (1.0, y))[1]
+
+        found, wanted = map(of, problems(X, response(X), standardize=standardize))
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8)
+            assert np.any(a != 0)
+
+
+def test_derivatives_of_a_product():
+    """In the entries as in the other factor."""
+    X = matrix(20, 12)
+    with precision("float64"):
+        S, r = ours(X), jnp.asarray(X[:, 7])
+
+        def size(c, r, X):
+            scaled = jax.tree.map(lambda a: c * a if a.dtype == r.dtype else a, X)
+            return jnp.sum(design.transposed_times(scaled, r) ** 2)
+
+        found, wanted = (jax.grad(size, (0, 1))(1.5, r, A) for A in (S, jnp.asarray(X)))
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 @slow
 def test_sweep():
     X = matrix(*WIDE)

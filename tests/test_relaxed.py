@@ -182,6 +182,9 @@ def test_adaptive_lasso_finds_the_support():
     assert (found.params("min").coef != 0).sum() < (lasso.params("min").coef != 0).sum()
     with pytest.raises(TypeError, match="weights"):
         jreg.adaptive_lasso(X, y, jreg.Nuclear())
+    for penalty in (jreg.SLOPE(), jreg.GroupLasso(groups=jreg.Groups.of_sizes([2] * 20))):
+        with pytest.raises(TypeError, match=r"weights of single features.*got (SLOPE|GroupLasso)"):
+            jreg.adaptive_lasso(X, y, penalty, standardize=False)
     with pytest.raises(TypeError, match="relax"):
         jreg.adaptive_lasso(X, y, relax=[0])
     with pytest.raises(ValueError, match='"min" or "1se"'):

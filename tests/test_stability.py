@@ -1,9 +1,12 @@
 """Stability selection and bootstrap paths."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import jreg
+from jreg.selection.study import check_path
 
 
 def data(n=60, p=30, seed=0):
@@ -83,13 +86,37 @@ def test_weights_and_classes():
         X, labels, loss=jreg.Logistic(), n_pairs=4, n_lams=8, sample_weight=weight
     )
     again = jreg.stability_selection(X[10:], labels[10:], loss=jreg.Logistic(), n_pairs=4, n_lams=8)
-    assert found.frequency.shape == again.frequency.shape
+    np.testing.assert_array_equal(found.frequency, again.frequency)
     np.testing.assert_allclose(found.lams, again.lams)
     assert found.frequency[-1, :2].min() > 0.5
     with pytest.raises(ValueError, match="4 rows"):
         jreg.stability_selection(X[:3], y[:3])
-    with pytest.raises(ValueError, match="n_pairs"):
+    with pytest.raises(ValueError, match="n_pairs must be at least 1"):
         jreg.stability_selection(X, y, n_pairs=0)
+    with pytest.raises(ValueError, match="n_pairs must be a whole number"):
+        jreg.stability_selection(X, y, n_pairs=2.9)
+    with pytest.raises(ValueError, match="n_draws must be a whole number"):
+        jreg.bootstrap_path(X, y, n_draws=2.9)
+
+
+def test_halves_without_a_solution_are_named():
+    """With three rows of one class some half has none; it is not one that selects nothing."""
+    X, _ = data()
+    labels = np.isin(np.arange(60), [3, 20, 41]).astype(float)
+    options = {"loss": jreg.Logistic(), "lams": [0.1]}
+    with pytest.raises(ValueError, match=r"half \d+ of the rows cannot be fitted: .*single class"):
+        jreg.stability_selection(X, labels, n_pairs=20, **options)
+    with pytest.raises(ValueError, match=r"draw \d+ of the rows cannot be fitted: .*single class"):
+        jreg.bootstrap_path(X, labels, n_draws=100, **options)
+
+
+def test_paths_without_a_solution_are_named():
+    X, y = data()
+    path = jreg.path(X, y, lams=[0.5, 0.1])
+    check_path(path, "half 3")
+    broken = dataclasses.replace(path, status=np.array([0, jreg.Status.NOT_FINITE]))
+    with pytest.raises(ValueError, match="half 3 has lambdas without a solution"):
+        check_path(broken, "half 3")
 
 
 def test_bootstrap_by_hand():

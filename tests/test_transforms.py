@@ -279,6 +279,7 @@ def test_l0_is_stationary_at_its_step():
         (jreg.MCP(1.0, 3.0), 3.0),
         (jreg.SCAD(1.0, 3.7), 2.7),
         (jreg.penalties.LogSum(4.0, 2.0), 1.0),
+        (jreg.penalties.LogSum(0.0, 2.0), np.inf),
         (jreg.penalties.scaled(jreg.MCP(1.0, 3.0), 2.0), 1.5),
         (jreg.penalties.translated(jreg.MCP(1.0, 3.0), 2.0), 3.0),
         (jreg.by_path({"a": jreg.MCP(1.0, 3.0)}, jreg.MCP(1.0, 2.0)), 2.0),
@@ -288,7 +289,6 @@ def test_l0_is_stationary_at_its_step():
     ],
 )
 def test_largest_step(penalty, limit):
-    """f + w^2 / (2 limit) is convex: second differences along a line, where there is a limit."""
     np.testing.assert_allclose(largest_step(penalty), limit, rtol=1e-6)
 
 
@@ -297,6 +297,7 @@ def test_largest_step(penalty, limit):
     "penalty", [jreg.MCP(1.0, 3.0), jreg.SCAD(1.0, 3.7), jreg.penalties.LogSum(4.0, 2.0)]
 )
 def test_largest_step_makes_it_convex(penalty):
+    """f + w^2 / (2 limit) is convex, with a lower limit not: second differences along a line."""
     line = jnp.linspace(-6, 6, 2001)[:, None]
     for factor, convex in ((1.0, True), (1.1, False)):
         rho = 1 / (factor * largest_step(penalty))
@@ -342,6 +343,8 @@ def test_support_under_gradient_noise():
 
 # --- messages -------------------------------------------------------------------------------------
 
+NEGATIVE = jreg.L1(jnp.array(-1.0))
+
 
 @pytest.mark.parametrize(
     ("make", "error", "message"),
@@ -362,6 +365,17 @@ def test_support_under_gradient_noise():
         (lambda: proximal(ADAM, L1, -0.1), ValueError, r"step must be > 0; got -0.1. Leave it out"),
         (lambda: proximal(ADAM, L1, np.zeros(3)), ValueError, r"got an array of shape \(3,\)"),
         (lambda: proximal(ADAM, jreg.L0()), ValueError, "L0 is not weakly convex"),
+        (lambda: proximal(ADAM, NEGATIVE), ValueError, "lam must be at least 0; got -1"),
+        (
+            lambda: proximal(ADAM, jreg.kernels_only(NEGATIVE + jreg.Ridge(1.0))),
+            ValueError,
+            "lam must be at least 0; got -1",
+        ),
+        (
+            lambda: proximal(ADAM, lambda count: NEGATIVE),
+            ValueError,
+            "lam must be at least 0; got -1",
+        ),
         (
             lambda: proximal(ADAM, jreg.MCP(1.0, 3.0), 5.0),
             ValueError,

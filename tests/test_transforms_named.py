@@ -24,6 +24,7 @@ from transform_cases import (
 
 import jreg
 from jreg import transforms as tr
+from jreg.transforms.subgradient import shortest
 
 L1 = jreg.L1(LAM)
 
@@ -72,6 +73,26 @@ def test_the_shortest_subgradient(penalty):
         np.testing.assert_allclose(found, flow, atol=2e-6)
 
 
+@pytest.mark.parametrize(
+    ("penalty", "w"),
+    [
+        (jreg.L1(1.0) + jreg.penalties.Box(-2.0, 2.0), 2.0),
+        (jreg.penalties.Box(-2.0, 2.0), 2.0),
+        (jreg.penalties.tilted(jreg.L1(1.0), 3.0), 0.0),
+        (jreg.penalties.tilted(jreg.Ridge(1.0), 3.0), 0.0),
+        (jreg.penalties.tilted(jreg.penalties.translated(jreg.L1(1.0), 2.0), 3.0), 2.0),
+        (jreg.penalties.AsymmetricL1(1.0, 2.0, 0.5), 0.0),
+        (jreg.penalties.scaled(jreg.L1(1.0), 2.0), 0.5),
+    ],
+)
+def test_the_shortest_subgradient_of_a_kink_anywhere(penalty, w):
+    """Also where 0 is no subgradient of the penalty."""
+    g, t = jnp.linspace(-5, 5, 11), 1e-6
+    w = jnp.full(g.shape, w)
+    flow = (w - penalty.prox(w - t * g, t)) / t
+    np.testing.assert_allclose(shortest(penalty, w, g), flow, atol=1e-5)
+
+
 def test_subgradients_chatter_and_prox_does_not():
     """Around a zero of the solution: sign jumps for ever, the least subgradient holds a zero that
     it is given, `proximal` makes them."""
@@ -105,6 +126,8 @@ def test_messages_of_subgradients():
         tr.add_penalty_gradient(0.1)
     with pytest.raises(ValueError, match="lam must be at least 0; got -1"):
         tr.add_sign(-1.0)
+    with pytest.raises(ValueError, match="lam must be at least 0; got -1"):
+        tr.add_penalty_gradient(jreg.L1(jnp.array(-1.0)))
 
 
 # --- weight decay ---------------------------------------------------------------------------------
@@ -175,6 +198,8 @@ def test_what_weight_decay_minimises(momentum):
 def test_decoupled_is_right_for_sgd_and_ema_alone():
     sgd = tr.decoupled(optax.sgd(1 / L), L1, 1 / L)
     assert distance(after(sgd, np.zeros(P), STEPS), truth("l1")) < 1e-9
+    with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\); got 1"):
+        tr.proximal_sgd(1 / L, L1, momentum=1.0)
     ema = tr.proximal_sgd(1 / L, L1, momentum=0.9)
     assert distance(after(ema, np.zeros(P), STEPS), truth("l1")) < 1e-9
     heavy = tr.decoupled(optax.sgd(1 / L, momentum=0.9), L1, 1 / L)
@@ -308,3 +333,36 @@ def test_scheduled():
     np.testing.assert_allclose(ramp(5).lam, LAM * (1 - 0.5**3), rtol=1e-6)
     with pytest.raises(TypeError, match="schedule must be a function"):
         tr.scheduled(L1, 0.5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda f: tr.proximal(optax.sgd(0.1), f, 0.1),
+        lambda f: tr.decoupled(optax.sgd(0.1), f, 0.1),
+        lambda f: tr.proximal_sgd(0.1, f),
+        lambda f: tr.proximal_adam(0.1, f),
+        lambda f: tr.linbreg(optax.sgd(0.1), f),
+        lambda f: tr.rda(1.0, f),
+        lambda f: optax.chain(tr.add_penalty_gradient(f), optax.sgd(0.1)),
+    ],
+    ids=["proximal", "decoupled", "sgd", "adam", "linbreg", "rda", "subgradient"],
+)
+def test_a_schedule_is_followed_by_every_transform(make):
+    """A penalty that sets in at the third update: the run is that of none before, not after."""
+
+    def trail(penalty):
+        w, points = jnp.linspace(0.5, 1.5, 5), []
+        tx = make(penalty)
+        state = tx.init(w)
+        for _ in range(3):
+            updates, state = tx.update(w - 2, state, w)
+            w = optax.apply_updates(w, updates)
+            points.append(w)
+        return points
+
+    found = trail(tr.scheduled(jreg.L1(0.4), lambda count: 1.0 * (count >= 2)))
+    free = trail(jreg.L1(0.0))
+    for a, b in zip(found[:2], free[:2], strict=True):
+        np.testing.assert_allclose(a, b)
+    assert jnp.abs(found[2] - free[2]).max() > 0.01

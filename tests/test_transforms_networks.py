@@ -127,6 +127,24 @@ def test_report(trained):
         sparsity_report(w, grads=w)
 
 
+def test_report_of_many_in_bfloat16():
+    """Which counts to 256."""
+    rows = jreg.GroupLasso(1.0, axis=0, weights=np.ones(257))
+    assert sparsity_report(jnp.ones((257, 1), "bfloat16"), rows).active_groups == 257
+    assert sparsity_report(jnp.ones(257, "bfloat16"), jreg.L1(2.0)).penalty == 514
+
+
+def test_nothing_left():
+    """A hidden layer without neurons: compacted once more, and reported."""
+    dead = [(jnp.zeros((2, 3)), jnp.zeros(3)), (jnp.ones((3, 1)), jnp.zeros(1))]
+    small = compact(dead)
+    assert [kernel.shape for kernel, _ in small] == [(2, 0), (0, 1)]
+    report = sparsity_report(small)
+    assert [leaf.active_slices for leaf in report.leaves] == [0, 0, 0, 0]
+    assert (report.size, report.zeros) == (1, 1)
+    assert sparsity_report([1.0, 0.0]).leaves[0].active_slices == 1
+
+
 def test_fine_tuning_keeps_the_support(trained):
     w, _, loss, _ = trained
     tx = freeze_zeros(optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3)))

@@ -190,6 +190,16 @@ def test_skipped_steps_move_nothing(inside):
         w = new
 
 
+def test_a_step_of_nan_is_forgotten():
+    """Skipped inside, it counts in no sum: the prox step is estimated from the others."""
+    tx, w = proximal(optax.apply_if_finite(optax.sgd(0.1), 5), jreg.L1(0.3)), jnp.linspace(-1, 1, 5)
+    state = tx.init(w)
+    for g in (jnp.full(5, jnp.nan), w, w, w):
+        updates, state = tx.update(g, state, w)
+    np.testing.assert_allclose(state.step, 30 * 0.1, rtol=1e-5)
+    assert jnp.isfinite(w + updates).all()
+
+
 def test_value_driven_optimiser_sees_the_penalty():
     """Polyak's step needs the value of loss + penalty, and is given it."""
     with precision("float64"):

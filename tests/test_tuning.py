@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from cases import precision
 
 import jreg
+from jreg.solvers.watch import check_watch
 
 
 def data(n, p, seed=0, noise=1.0, useful=4):
@@ -160,6 +162,56 @@ def test_tune_two_settings():
     assert 0 < float(found.penalty.l1_ratio) < 1
 
 
+def test_rows_of_a_measure_that_are_absent():
+    """Weight 0 is an absent row, whatever its y, in `tune` and early stopping; X may be sparse."""
+    X, y = data(20, 4)
+    s = np.r_[np.zeros(3), np.ones(17)]
+    coef, folds = np.arange(4.0), np.arange(20) % 2
+    expected = 0.5 * np.mean((y - X @ coef - 1)[3:] ** 2)
+    unknown = np.where(s == 0, np.nan, y)
+    with precision("float64"):
+        params = jreg.Linear(jnp.asarray(coef), jnp.ones(()))
+        several = jax.tree.map(lambda a: jnp.stack([a, a]), params)
+        for design in (X, sp.csr_array(X)):
+            rows = jreg.LinearProblem(design, unknown, sample_weight=s)
+            problem = rows.checked()
+            for found in (
+                jreg.HeldOut(rows).score(problem, None, several),
+                jreg.KFold(folds).score(problem, None, several),
+                check_watch(jreg.EarlyStopping(), rows, problem, None).value(problem, params),
+            ):
+                np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_tune_on_sparse_data():
+    X, y = data(20, 4)
+    problems = (jreg.LinearProblem(A, y) for A in (X, sp.csr_array(X)))
+    wanted, found = (
+        jreg.tune(p, jreg.Ridge(0.3), jreg.HeldOut(p), max_steps=1, solver=jreg.FISTA())
+        for p in problems
+    )
+    np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-4)
+
+
+def test_folds_are_counted():
+    folds = np.arange(20) % 10
+    assert jreg.KFold(folds).k == jreg.KFold(folds.tolist()).k == 10
+    with pytest.raises(ValueError, match="folds must be between 0 and 4"):
+        jreg.KFold(folds, 5)
+    with pytest.raises(ValueError, match="folds must be between 0 and 9"):
+        jreg.KFold(folds - 1, 10)
+    with pytest.raises(ValueError, match="needs k"):
+        jax.jit(lambda folds: jreg.KFold(folds).k)(folds)
+
+
+def test_leave_one_out_keeps_its_denominator():
+    """A row that alone decides its fit, at which the step divides 0 by 0."""
+    problem = jreg.LinearProblem(np.eye(3), np.ones(3), fit_intercept=False).checked()
+    params = jreg.Linear(jnp.full((1, 3), 0.5), jnp.zeros(1))
+    found = jreg.ApproximateLeaveOneOut().score(problem, jreg.Ridge(0.0), params)
+    assert np.isfinite(found)
+
+
 def test_bad_input():
     X, y = data(20, 4)
     problem = jreg.LinearProblem(X, y)
@@ -170,11 +222,14 @@ def test_bad_input():
     with pytest.raises(TypeError, match="separable penalty"):
         jreg.tune(problem, jreg.SLOPE(0.1), jreg.ApproximateLeaveOneOut())
     with pytest.raises(ValueError, match="folds must have shape"):
-        jreg.tune(problem, jreg.L1(0.1), jreg.KFold(np.zeros(3, int), 2))
+        jreg.tune(problem, jreg.L1(0.1), jreg.KFold([0, 1, 0]))
     with pytest.raises(ValueError, match="k must be between 2"):
         jreg.KFold.random(5, 1)
     logistic = jreg.LinearProblem(X, (y > 0) * 1.0, jreg.Logistic())
     with pytest.raises(TypeError, match="squared loss"):
         jreg.tune(logistic, jreg.L1(0.1), jreg.SURE(1.0))
+    cox = jreg.LinearProblem(X, np.c_[np.abs(y), np.ones(20)], jreg.Cox(), fit_intercept=False)
+    with pytest.raises(TypeError, match="a loss of each sample and one output; got Cox"):
+        jreg.tune(cox, jreg.L1(0.1), jreg.ApproximateLeaveOneOut())
     with pytest.raises(TypeError, match="inside jit"):
         jax.jit(lambda lam: jreg.tune(problem, jreg.L1(lam), jreg.SURE(1.0)).score)(0.1)

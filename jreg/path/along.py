@@ -184,7 +184,7 @@ def _walk(rows: _Rows, task: Task, penalty: Any, units: Units, tol: float) -> It
 
     done = int(np.sum(rows.lams > 0))
     lams, place, k = rows.lams[:done], None, 0
-    if whole.suits(model):
+    if isinstance(model, SquaredModel) and whole.suits(model):
         k, place = yield from whole.walk_whole(model, lams, accept)
     yield from walk(model, lams, tol, accept, plain, k, place)
     for k in range(done, rows.lams.size):

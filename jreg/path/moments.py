@@ -61,7 +61,9 @@ def moments(problem: LinearProblem, sets: Iterable[np.ndarray]) -> tuple[np.ndar
     buffer = np.empty((CHUNK, p), X.dtype)
     found = []
     for rows in sets:
-        square, cross, rest = None, 0, 0
+        square = np.zeros((p, p), X.dtype, order="F")
+        k = y.shape[1] + 1
+        cross, rest = np.zeros((p, k), X.dtype), np.zeros((k, k), X.dtype)
         for start in range(0, rows.size, CHUNK):
             some = rows[start : start + CHUNK]
             consecutive = some[-1] - some[0] == some.size - 1
@@ -74,8 +76,8 @@ def moments(problem: LinearProblem, sets: Iterable[np.ndarray]) -> tuple[np.ndar
             if not equal:
                 of_y, of_X = (v * np.sqrt(weight[at])[:, None] for v in (of_y, of_X))
             square = _add_square(square, of_X.T)
-            cross = cross + _product(of_X.T, of_y.T)
-            rest = rest + _product(of_y.T, of_y.T)
+            cross += _product(of_X.T, of_y.T)
+            rest += _product(of_y.T, of_y.T)
         square = np.triu(square) + np.triu(square, 1).T
         total = np.block([[square, cross], [cross.T, rest]])
         found.append(jnp.asarray(total * weight[present[0]] if equal else total))
@@ -93,13 +95,11 @@ def _origin(X: np.ndarray) -> np.ndarray:
 # for more work for a while, would take the cores away.
 
 
-def _add_square(total: np.ndarray | None, A: np.ndarray) -> np.ndarray:
+def _add_square(total: np.ndarray, A: np.ndarray) -> np.ndarray:
     """The upper triangle of `total + A A'`, in place of total."""
     from scipy.linalg import blas
 
     multiply = blas.dsyrk if A.dtype == np.float64 else blas.ssyrk
-    if total is None:
-        return multiply(1.0, A)
     return multiply(1.0, A, beta=1.0, c=total, overwrite_c=True)
 
 

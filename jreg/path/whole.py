@@ -7,7 +7,6 @@ first row that is not exact `walk` takes over, which computes its inverse afresh
 """
 
 from collections.abc import Callable, Generator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +26,11 @@ LARGEST = 1024  # features: a pivot costs their square
 ROWS = 20  # lambdas between two certificates
 
 
-def suits(model: Any) -> bool:
+def suits(model: SquaredModel) -> bool:
     """Whether all products are known, few, and the path is linear between knots."""
-    if not isinstance(model, SquaredModel) or model.data.problem.gram is None:
-        return False
     low, high = model.pool.low[:-1], model.pool.high[:-1]
-    return model.linear and low.size <= LARGEST and not np.any((low == 0) & (high == 0))
+    known = model.data.problem.gram is not None and low.size <= LARGEST
+    return known and model.linear and not np.any((low == 0) & (high == 0))
 
 
 def walk_whole(

@@ -80,10 +80,10 @@ def positive(x: Scalar, dtype: Any) -> Array:
 
 
 def inner(u: PyTree, b: PyTree) -> Array:
-    """`<u, b>` over all entries, 0 where either is 0, also against infinity."""
+    """`<u, b>` over all entries, in which 0 times infinity is 0."""
 
     def product(u: Array, b: Array) -> Array:
-        none = (u == 0) | (b == 0)
+        none = ((u == 0) & jnp.isinf(b)) | ((b == 0) & jnp.isinf(u))  # others have a derivative
         return jnp.where(none, 0, u) * jnp.where(none, 0, b)
 
     return tree.total(product, u, b)

@@ -57,7 +57,8 @@ def adaptive_lasso(
 
     Args:
       X, y, loss, options: as in `cross_validate` (but l1_ratios, gammas, relax and progress).
-      penalty: with a field `weights`, such as `L1` or `ElasticNet`, which multiply the new ones.
+      penalty: separable with a field `weights`, such as `L1` or `ElasticNet`, which multiply the
+        new ones.
       power: > 0. first: "min" or "1se", the choice of the first stage's lam.
 
     Returns the `CVPath` of the second stage; `path.penalty.weights` are those of all rows. Raises
@@ -75,8 +76,10 @@ def adaptive_lasso(
         raise TypeError(f"adaptive_lasso does not take {', '.join(sorted(unknown))}")
     if first not in ("min", "1se"):
         raise ValueError(f'first must be "min" or "1se"; got {first!r}')
-    if not hasattr(penalty, "weights"):
-        raise TypeError(f"penalty must have weights, as L1 has; got {type(penalty).__name__}")
+    if not (hasattr(penalty, "weights") and penalty.separable):
+        raise TypeError(
+            f"penalty must have weights of single features, as L1 has; got {type(penalty).__name__}"
+        )
     study, penalty = read_study(X, y, penalty, loss, **options)
     with precision(study.problem.X.dtype):
         paths: list[Path] = []

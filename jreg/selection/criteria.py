@@ -135,16 +135,16 @@ def criteria(
         penalty.
       X, y, sample_weight, offset: the data it was fitted to. The weights are numbers of rows, and n
         is their sum, so their scale matters here.
-      sigma: standard deviation of the noise, in units of y. None: that of least squares on all
-        columns if X is dense and has more rows than columns; else sqrt(RSS / (n - df)) at the
-        smallest n log(RSS) + df log(n) among fits with df <= n / 2 (Reid, Tibshirani and Friedman
-        2016, section 2, who take the lambda of cross-validation).
+      sigma: standard deviation of the noise, in units of y, for `Squared` alone. None: that of
+        least squares on all columns if X is dense and has more rows than columns; else
+        sqrt(RSS / (n - df)) at the smallest n log(RSS) + df log(n) among fits with df <= n / 2
+        (Reid, Tibshirani and Friedman 2016, section 2, who take the lambda of cross-validation).
       gamma: of ebic, in [0, 1]; 0 is bic.
       loo: whether to compute it; n k^2 operations for each lambda with k features in use.
 
     Returns a `Criteria` of NumPy arrays in float64. Memory beyond X: a dense copy of the columns
     that are ever in use. Raises TypeError for other losses, penalties and several outputs,
-    ValueError for data of other shapes.
+    ValueError for data of other shapes and a sigma where it has no meaning.
 
     Akaike (1974); Hurvich and Tsai (1989); Schwarz (1978); Chen and Chen (2008); Mallows (1973);
     Golub, Heath and Wahba (1979); Rad and Maleki (2020), section 2.
@@ -160,13 +160,13 @@ def criteria(
     checks.number("gamma", gamma, low=0, high=1)
     if sigma is not None and not 0 < sigma < np.inf:
         raise ValueError(f"sigma must be positive and finite; got {sigma}")
+    if sigma is not None and not path.loss.quadratic:
+        raise ValueError(f"sigma is of the squared loss; this path has {type(path.loss).__name__}")
     with precision(np.float64):
         fits = local_fits(path, X, y, weight, offset, loo)
     n, df, dev = float(weight.sum()), fits.df, fits.deviance
     fitted = sigma is None and n > X.shape[1] + path.fit_intercept  # the variance, at each lambda
-    if not path.loss.quadratic:
-        sigma = None
-    elif sigma is None:
+    if sigma is None and path.loss.quadratic:
         sigma = noise_level(X, y - offset, weight, path, fits)
     twice = _twice_minus_log_likelihood(path.loss, dev, n, None if fitted else sigma)
     bic = twice + np.log(n) * df

@@ -59,7 +59,8 @@ def cross_validate(
         `jreg.sweep` takes. Weights count in fits, grid and scores.
       folds: how many (drawn at random; each gets its share of every class, for losses of classes),
         a splitter of scikit-learn, (n_samples,) fold numbers, or pairs (train, test) of indices.
-      groups: (n_samples,) labels; rows of one group are never in two folds.
+      groups: (n_samples,) labels; rows of one group are never in two folds, and ValueError is
+        raised for folds given otherwise.
       repeats: how often folds are drawn anew. key: a whole number or key of JAX that draws them;
         None is 0.
       l1_ratios, gammas: values of these fields of the penalty to try, each with a grid of lambdas
@@ -72,7 +73,7 @@ def cross_validate(
       progress: True for a bar over the fits, or a function of (fits done, fits in all).
 
     Returns a `CVPath`. Raises ValueError for bad input, and for a fold that lacks a class or
-    converges nowhere. Memory: no copy of X for a fold.
+    converges nowhere, and where a measure is NaN at every lam. Memory: no copy of X for a fold.
 
     Stone (1974); Hastie, Tibshirani and Friedman (2009), section 7.10; the weights of folds and
     errors as in Friedman, Hastie and Tibshirani (2010); for Cox, each fold's deviance is that of

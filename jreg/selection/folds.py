@@ -40,25 +40,42 @@ def read_folds(
 ) -> Folds:
     """The masks of all folds.
 
-    folds: how many (drawn at random; with `classes` every fold gets its share of each class of y;
-      with `groups` no group is in two folds), (n_samples,) fold numbers, a splitter of
-      scikit-learn, or pairs (train, test) of indices or masks.
-    repeats: how often folds are drawn anew.
+    folds: how many (drawn at random; with `classes` every fold gets its share of each class of y),
+      (n_samples,) fold numbers, a splitter of scikit-learn, or pairs (train, test) of indices or
+      masks.
+    groups: (n_samples,) labels; folds drawn here keep each group together, and ValueError is raised
+      for others that fit and score rows of one.
+    repeats: how often folds are drawn anew, a whole number.
     """
     n = len(y)
-    checks.number("repeats", repeats, low=1)
+    checks.whole_number("repeats", repeats, low=1)
     if groups is not None and np.shape(groups) != (n,):
         raise ValueError(f"groups must have shape ({n},); got {np.shape(groups)}")
     if hasattr(folds, "split"):
         _once(repeats, "a splitter")
-        return _of_pairs(folds.split(X, y, groups), n)
-    if not isinstance(folds, Iterable) or isinstance(folds, str):
+        found = _of_pairs(folds.split(X, y, groups), n)
+    elif not isinstance(folds, Iterable) or isinstance(folds, str):
         rng = generator(key)
-        return _joined([_drawn(folds, y, groups, rng, classes) for _ in range(int(repeats))])
-    _once(repeats, "folds that are given")
-    folds = list(folds)
-    numbers = bool(folds) and all(isinstance(entry, Number | np.generic) for entry in folds)
-    return _of_ids(np.asarray(folds), n) if numbers else _of_pairs(folds, n)
+        found = _joined([_drawn(folds, y, groups, rng, classes) for _ in range(int(repeats))])
+    else:
+        _once(repeats, "folds that are given")
+        folds = list(folds)
+        numbers = bool(folds) and all(isinstance(entry, Number | np.generic) for entry in folds)
+        found = _of_ids(np.asarray(folds), n) if numbers else _of_pairs(folds, n)
+    if groups is not None:
+        _keep_whole(np.asarray(groups), found)
+    return found
+
+
+def _keep_whole(groups: np.ndarray, folds: Folds) -> None:
+    """ValueError if a fold both fits and scores rows of one group."""
+    for k, (train, test) in enumerate(zip(*folds, strict=True)):
+        both = np.intersect1d(groups[train], groups[test])
+        if both.size:
+            raise ValueError(
+                f"fold {k} both fits and scores rows of group {both[0]}; give folds that keep "
+                "groups together, or their number alone"
+            )
 
 
 def _once(repeats: int, what: str) -> None:

@@ -106,7 +106,7 @@ def local_fits(path: Path, X: Any, y: Any, weight: Any, offset: Any, loo: bool) 
             df[k], own = freedom.influence(columns, h, D, here, each=loo)
         df[k] += path.fit_intercept
         if loo:
-            left_out = _without_itself(eta[k], slope[k], bend[k], share * (own + intercept))
+            left_out = without_itself(eta[k], slope[k], bend[k], share * (own + intercept))
             held[k] = share @ np.asarray(_loss(path.loss, left_out, y))
         nonzero = np.append((coef[k] != 0) & counted, False)
         size[k] = np.count_nonzero(nonzero[rows].any(axis=1))
@@ -114,9 +114,15 @@ def local_fits(path: Path, X: Any, y: Any, weight: Any, offset: Any, loo: bool) 
     return Fits(df, total, size, int(units.sum()), held if loo else None)
 
 
-def _without_itself(eta: Any, slope: Any, bend: Any, leverage: Any) -> np.ndarray:
-    """The predictor of each row under the fit without it, by one Newton step on the support."""
-    return eta + leverage * slope / np.maximum(1 - leverage * bend, 1e-12)
+def without_itself(eta: Array, slope: Array, bend: Array, leverage: Array) -> Array:
+    """The predictor of each row under the fit without it, by one Newton step on the support:
+
+        eta_i + g_i l'_i / (1 - g_i l''_i),    g_i = s_i z_i' A^-1 z_i,
+
+    A the Hessian on the support, slope and bend the derivatives l' and l'' of the row's loss. The
+    denominator is 0 where a row alone decides its fit, and is kept above 1e-12.
+    """
+    return eta + leverage * slope / jnp.maximum(1 - leverage * bend, 1e-12)
 
 
 def _candidates(penalty: Any, free: np.ndarray, scale: np.ndarray) -> np.ndarray:

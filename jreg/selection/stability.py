@@ -17,6 +17,7 @@ from jreg.path.reading import read_data
 from jreg.penalties import L1
 from jreg.problem import LinearProblem
 from jreg.selection.folds import generator
+from jreg.selection.study import check_path, check_rows
 from jreg.typing import ArrayLike, Loss, Penalty, Progress
 
 
@@ -119,8 +120,9 @@ def stability_selection(
       progress: True for a bar over the paths, or a function of (paths done, paths in all).
       X, y, penalty, loss, options: as in `jreg.path`; a path of one output.
 
-    Returns a `Stability`. Meinshausen and Buehlmann (2010); complementary pairs: Shah and Samworth
-    (2013), section 2.
+    Returns a `Stability`. Raises ValueError for a half without a solution, such as one with a
+    single class. Meinshausen and Buehlmann (2010); complementary pairs: Shah and Samworth (2013),
+    section 2.
 
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(100, 30))
@@ -128,7 +130,7 @@ def stability_selection(
     >>> sorted(stability_selection(X, y, n_pairs=10, n_lams=20).selected().tolist())
     [0, 1]
     """
-    checks.number("n_pairs", n_pairs, low=1)
+    checks.whole_number("n_pairs", n_pairs, low=1)
     rng = generator(key)
 
     def halves(weight: np.ndarray) -> Iterator[np.ndarray]:
@@ -150,7 +152,7 @@ def stability_selection(
         return found
 
     data = read_data(X, y, penalty, loss, **options)
-    whole, entered = _resampled(*data, halves, 2 * int(n_pairs), progress, enters)
+    whole, entered = _resampled(*data, halves, "half", 2 * int(n_pairs), progress, enters)
     frequency = np.mean(entered, axis=0)
     return Stability(
         lams=whole.lams,
@@ -179,8 +181,9 @@ def bootstrap_path(
 
     Returns the `Path` of all rows and coef (n_draws, n_lams, n_features) in original units, over
     the same lambdas: give few lams where features are many, since these arrays are the memory it
-    takes. Efron (1979). The spread shows how stable a path is; it is no confidence interval, since
-    the bootstrap is not consistent for coefficients that are 0: Chatterjee and Lahiri (2011).
+    takes. Raises ValueError for a draw without a solution. Efron (1979). The spread shows how
+    stable a path is; it is no confidence interval, since the bootstrap is not consistent for
+    coefficients that are 0: Chatterjee and Lahiri (2011).
 
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(50, 3))
@@ -189,7 +192,7 @@ def bootstrap_path(
     >>> coef.shape, bool(coef[:, 0, 0].std() < 0.3)
     ((20, 1, 3), True)
     """
-    checks.number("n_draws", n_draws, low=1)
+    checks.whole_number("n_draws", n_draws, low=1)
     rng = generator(key)
 
     def draws(weight: np.ndarray) -> Iterator[np.ndarray]:
@@ -199,7 +202,7 @@ def bootstrap_path(
             yield rng.multinomial(present, share).astype(weight.dtype)
 
     data = read_data(X, y, penalty, loss, **options)
-    whole, coefs = _resampled(*data, draws, int(n_draws), progress, lambda path: path.coef)
+    whole, coefs = _resampled(*data, draws, "draw", int(n_draws), progress, lambda path: path.coef)
     return whole, np.stack(coefs)
 
 
@@ -208,20 +211,26 @@ def _resampled(
     penalty: Any,
     plan: Plan,
     draw: Callable[[np.ndarray], Iterator[np.ndarray]],
+    name: str,
     count: int,
     progress: Progress,
     kept: Callable[[Path], np.ndarray],
 ) -> tuple[Path, list[np.ndarray]]:
     """The path of all rows, and what is kept of those of the `count` weights that `draw(weight)`
-    yields."""
+    yields; ValueError, with the `name` of these, for one that has no solution."""
     with (
         precision(problem.X.dtype),
         progress_bar(progress, count, unit="path") as report,
     ):
-        weight = np.asarray(problem.sample_weight)
-        fits = fits_of_weights(problem, penalty, plan, [weight, *draw(weight)])
-        whole, found = next(fits), []
+        weight, y = np.asarray(problem.sample_weight), np.asarray(problem.y)
+        drawn = list(draw(weight))
+        for k, one in enumerate(drawn):
+            check_rows(problem, y[one > 0], f"{name} {k} of the rows")
+        fits = fits_of_weights(problem, penalty, plan, [weight, *drawn])
+        whole = next(fits)
+        found: list[np.ndarray] = []
         for path in fits:
+            check_path(path, f"{name} {len(found)} of the rows")
             found.append(kept(path))
             report(len(found))
     return whole, found

@@ -13,6 +13,7 @@ from jreg.problem import LinearProblem
 from jreg.selection.cv_path import CVPath
 from jreg.selection.folds import Folds
 from jreg.selection.measures import Measure, check_scores
+from jreg.status import Status
 from jreg.typing import has
 
 
@@ -53,8 +54,7 @@ def run(
     scores: list[list[np.ndarray]] = [[] for _ in whole]
     report(1)
     for k, fold in enumerate(fits):
-        if not np.isfinite(fold.coef).all():
-            raise ValueError(f"fold {k} has lambdas without a solution: {fold!r}")
+        check_path(fold, f"fold {k}")
         for column, (_, path) in zip(scores, variants(weights[1 + k], fold), strict=True):
             column.append(_score(study, path, k))
         report(2 + k)
@@ -67,6 +67,12 @@ def run(
 def _result(study: Study, setting: Setting, path: Path, scores: np.ndarray) -> CVPath:
     weight = study.folds.test @ _counted(study)
     mean, error = summary(scores, weight)
+    if np.isnan(mean).all():
+        k = int(np.argmax(np.isnan(scores).any(axis=1)))
+        raise ValueError(
+            f"{study.measure.name} of fold {k} is NaN, so no lam can be chosen: the rows that it "
+            "scores may lack a class, or pairs to compare. Use fewer folds, or another measure"
+        )
     return CVPath(
         path=path,
         measure=study.measure.name,
@@ -126,9 +132,20 @@ def check_folds(study: Study) -> None:
     for k, (train, test) in enumerate(zip(*study.folds, strict=True)):
         if not _counted(study)[test].sum() > 0 or not study.weight[train].sum() > 0:
             raise ValueError(f"fold {k} fits or scores no row that counts (weight 0, or no event)")
-        try:
-            problem.loss.check(y[train & (study.weight > 0)])
-            if problem.fit_intercept and has(problem.loss, "check_intercept"):
-                problem.loss.check_intercept(y[train & (study.weight > 0)])
-        except ValueError as error:
-            raise ValueError(f"fold {k} cannot be fitted: {error}") from error
+        check_rows(problem, y[train & (study.weight > 0)], f"fold {k}")
+
+
+def check_rows(problem: LinearProblem, y: np.ndarray, what: str) -> None:
+    """ValueError if the rows with these y, named `what`, do not suit the loss."""
+    try:
+        problem.loss.check(y)
+        if problem.fit_intercept and has(problem.loss, "check_intercept"):
+            problem.loss.check_intercept(y)
+    except ValueError as error:
+        raise ValueError(f"{what} cannot be fitted: {error}") from error
+
+
+def check_path(path: Path, what: str) -> None:
+    """ValueError if the path of some rows, named `what`, lacks solutions."""
+    if np.any(path.status == Status.NOT_FINITE) or not np.isfinite(path.coef).all():
+        raise ValueError(f"{what} has lambdas without a solution: {path!r}")

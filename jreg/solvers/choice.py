@@ -1,10 +1,19 @@
 """Which solver fits a problem, and which one `solve` takes when none is named."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
-from jreg.penalties import has_prox, is_smooth
+import jax
+
+from jreg.penalties import NonNegative, NonNegativeGroupLasso, NonNegativeL1, has_prox, is_smooth
+from jreg.penalties.box import Box
+from jreg.penalties.calculus import Fixed, Scaled, Tilted
+from jreg.penalties.duality import Conjugate
 from jreg.penalties.parts import has_parts
+from jreg.penalties.separable import Separable
+from jreg.penalties.sum import Sum
+from jreg.penalties.tree_wise import ByPath, Masked
 from jreg.problem import LinearProblem
 from jreg.solvers.admm import ADMM
 from jreg.solvers.anderson import Anderson
@@ -20,6 +29,7 @@ from jreg.solvers.prox_lbfgs import ProxLBFGS
 from jreg.solvers.prox_newton import ProxNewton
 from jreg.solvers.quasi_newton import BFGS, LBFGS
 from jreg.solvers.subgradient import Subgradient
+from jreg.transforms import steps
 from jreg.transforms.subgradient import has_shortest_subgradient
 from jreg.typing import Solver, has
 
@@ -52,6 +62,8 @@ _MEANING = {
     "smooth penalty": "a penalty without kinks (None, Ridge, Huber, an envelope)",
     "separable": "a penalty of single entries",
     "subgradient": "a penalty of single entries or of groups",
+    "kinks at 0": "a penalty with kinks and bounds at 0 alone",
+    "finite": "a penalty that is finite everywhere",
     "parts": "a penalty of a linear map, or a sum of penalties that have proximal operators",
     "linear": "a LinearProblem",
     "blocks": "a penalty of single entries or of groups of rows",
@@ -59,6 +71,10 @@ _MEANING = {
     "convex": "a convex penalty",
     "curvature": "a loss of each sample with positive curvature",
 }
+
+_WRAPPERS = (Sum, Scaled, Tilted, Fixed, Masked, ByPath)
+_KINKS_AT_0 = (Separable, NonNegative, *_WRAPPERS)
+_BOUNDED = (Box, NonNegativeL1, NonNegativeGroupLasso, Conjugate)
 
 
 def default_solver(problem: Any, penalty: Any) -> Solver:
@@ -85,7 +101,8 @@ def default_solver(problem: Any, penalty: Any) -> Solver:
 
 
 def check_needs(solver: Any, problem: Any, penalty: Any) -> None:
-    """Raise TypeError naming what is missing and which solvers would do."""
+    """Raise TypeError naming what is missing and which solvers would do, and ValueError for a prox
+    step that is too large for the penalty."""
     if isinstance(solver, type) or not isinstance(solver, Solver):
         raise TypeError(
             f"solver must be a member of jreg.solvers, such as FISTA(), or follow "
@@ -104,6 +121,9 @@ def check_needs(solver: Any, problem: Any, penalty: Any) -> None:
             f"{type(solver).__name__} needs {' and '.join(_MEANING[m] for m in missing)}; for this "
             f"problem and penalty use {' or '.join(others) if others else 'another penalty'}"
         )
+    inner = getattr(solver, "solver", solver)  # of `Minibatch`
+    if isinstance(inner, OptaxProximal):
+        steps.check(penalty.at(0.0), inner.step)  # no strength has a larger limit
 
 
 def provided(problem: Any, penalty: Any) -> set[str]:
@@ -121,6 +141,10 @@ def provided(problem: Any, penalty: Any) -> set[str]:
         found.add("separable")
     if has_shortest_subgradient(penalty):
         found.add("subgradient")
+    if all(isinstance(f, _KINKS_AT_0) for f in kinked(penalty)):
+        found.add("kinks at 0")
+    if not any(isinstance(f, _BOUNDED) for f in kinked(penalty)):
+        found.add("finite")
     if isinstance(problem, LinearProblem):
         found.add("linear")
         loss = problem.loss
@@ -131,3 +155,19 @@ def provided(problem: Any, penalty: Any) -> set[str]:
         if blocks(penalty, (problem.X.shape[1], *problem.outputs(problem.X.shape[0]))) is not None:
             found.add("blocks")
     return found
+
+
+def kinked(penalty: Any) -> Iterator[Any]:
+    """The penalties with kinks or bounds among those that one is made of, itself the first.
+
+    >>> from jreg.penalties import L1, Ridge
+    >>> [type(f).__name__ for f in kinked(L1() + Ridge())]
+    ['Sum', 'L1']
+    """
+    if is_smooth(penalty):
+        return
+    yield penalty
+    inside = jax.tree.leaves(penalty, is_leaf=lambda f: f is not penalty and hasattr(f, "prox"))
+    for f in inside:
+        if hasattr(f, "prox"):
+            yield from kinked(f)

@@ -76,7 +76,8 @@ class Optax:
         return _step(_made(self), gradient, params, state, **extra)
 
     def evaluations(self, state: State) -> Array:
-        """Of the gradient so far; each trial of a line search counts 1."""
+        """Of the gradient so far; each trial of a line search counts 1, of a backtracking one,
+        which asks for the value alone, 1/2."""
         return state.evaluations
 
 
@@ -90,7 +91,7 @@ class OptaxSubgradient:
     rate it ends near the optimum, not in it. For teaching, and for comparison.
 
     Two products with X a step; memory is that of the transform. transform and learning_rate: as in
-    `Optax`; penalty: of single entries or of groups.
+    `Optax`; penalty: of single entries or of groups, finite everywhere.
 
     >>> import jreg
     >>> fun = lambda w: 0.5 * jnp.sum((w - jnp.array([2.0, 0.3])) ** 2)
@@ -103,7 +104,7 @@ class OptaxSubgradient:
     transform: Any = tree.static()
     learning_rate: Scalar | None = None
 
-    needs: ClassVar[tuple[str, ...]] = ("prox", "subgradient")
+    needs: ClassVar[tuple[str, ...]] = ("prox", "subgradient", "finite")
     check_every: ClassVar[int] = 10
     max_steps: ClassVar[int] = 50_000
 
@@ -140,7 +141,8 @@ class OptaxProximal:
 
     Two products with X a step; memory is that of the transform and one number for each parameter.
     transform and learning_rate: as in `Optax`, without a line search. step: of the prox, see
-    `jreg.proximal`; None has it estimated.
+    `jreg.proximal`; None has it estimated. ValueError for a concrete one that is not above 0, or
+    too large for a nonconvex penalty.
 
     >>> import jreg
     >>> fun = lambda w: 0.5 * jnp.sum((w - jnp.array([2.0, 0.3])) ** 2)
@@ -159,7 +161,7 @@ class OptaxProximal:
 
     def __post_init__(self) -> None:
         _check(self)
-        checks.concrete_number("step", self.step, low=0)
+        checks.concrete_number("step", self.step, low=1e-30)
 
     def init(self, problem: Any, penalty: Any, params: PyTree) -> State:
         """The state of the transform."""
@@ -224,6 +226,12 @@ def _step(
     updates, inner = update(gradient, state.inner, params, **extra)
     # some transforms return another dtype than they started with
     inner = tree.cast_like(inner, state.inner)
-    searched = optax.tree.get_all_with_path(inner, "num_linesearch_steps")
-    made = 1 + sum(count for _, count in searched)
+    made = 1 + sum(cost * s.info.num_linesearch_steps for s, cost in _searches(inner))
     return optax.apply_updates(params, updates), State(inner, state.evaluations + made)
+
+
+def _searches(inner: PyTree) -> list[tuple[Any, float]]:
+    """The states of line searches, each with what one of its trials counts."""
+    costs = {optax.ScaleByBacktrackingLinesearchState: 0.5, optax.ScaleByZoomLinesearchState: 1.0}
+    states = jax.tree.leaves(inner, is_leaf=lambda s: type(s) in costs)
+    return [(s, costs[type(s)]) for s in states if type(s) in costs]

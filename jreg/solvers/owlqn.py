@@ -42,7 +42,8 @@ class OWLQN:
     the variables as in `LBFGS`.
 
     Two products with X a trial, of which a step seldom takes more than one; (2 memory_size + 9) p
-    + 3 n numbers beyond the data. Andrew and Gao (2007). `ProxLBFGS` takes more penalties.
+    + 3 n numbers beyond the data. Andrew and Gao (2007). Convex penalties of single entries, with
+    kinks and bounds at 0 alone; `ProxLBFGS` takes more.
 
     memory_size: pairs kept.
 
@@ -54,7 +55,7 @@ class OWLQN:
 
     memory_size: int = tree.static(default=10)
 
-    needs: ClassVar[tuple[str, ...]] = ("prox", "separable", "convex")
+    needs: ClassVar[tuple[str, ...]] = ("prox", "separable", "convex", "kinks at 0")
     check_every: ClassVar[int] = 5
     max_steps: ClassVar[int] = 10_000
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jreg import checks, design, tree
@@ -25,10 +26,28 @@ class Watch:
             params = problem.to_original(params)
         if not isinstance(self.measure, LinearProblem):
             return self.measure.value(params)
-        held = self.measure
-        eta = design.times(held.X, params.coef) + params.intercept[None] + held.offset
-        weight = held.sample_weight / jnp.sum(held.sample_weight)
-        return means.mean(held.loss, eta, means.prepare(held.loss, held.y), weight)
+        return mean_loss(self.measure, predictor(self.measure, params))
+
+
+def read(problem: LinearProblem, dtype: Any) -> LinearProblem:
+    """The problem `checked`, its numbers in `dtype`; the places of a sparse X stay integers."""
+    cast = lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a  # noqa: E731
+    return jax.tree.map(cast, problem.checked())
+
+
+def predictor(problem: LinearProblem, params: Linear) -> Array:
+    """`X coef + intercept + offset` of a `checked` problem, one for each row."""
+    return design.times(problem.X, params.coef) + params.intercept[None] + problem.offset
+
+
+def mean_loss(problem: LinearProblem, eta: Array) -> Array:
+    """`sum_i s_i loss(eta_i, y_i) / sum_i s_i` over the rows of a `checked` problem.
+
+    Rows of weight 0 are absent, and their y may be anything, NaN too.
+    """
+    weight, y = problem.sample_weight / jnp.sum(problem.sample_weight), problem.y
+    y = jnp.where(means.like_rows(weight == 0, y), y[jnp.argmax(weight)][None], y)
+    return means.mean(problem.loss, eta, means.prepare(problem.loss, y), weight)
 
 
 def check_watch(
@@ -48,14 +67,13 @@ def check_watch(
     if isinstance(measure, LinearProblem):
         if not isinstance(problem, LinearProblem):
             raise TypeError("a LinearProblem measures the parameters of a LinearProblem only")
-        measure = measure.checked()
+        measure = read(measure, problem.X.dtype)
         shapes = [(p.X.shape[1], p.outputs(p.X.shape[0])) for p in (measure, problem)]
         if shapes[0] != shapes[1]:
             raise ValueError(
                 "measure must have the features and outputs of the problem, "
                 f"{shapes[1]}; got {shapes[0]}"
             )
-        measure = tree.cast(measure, problem.X.dtype)
     elif not isinstance(measure, Problem):
         if not callable(measure):
             raise TypeError(

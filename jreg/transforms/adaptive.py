@@ -61,7 +61,7 @@ def proximal_adam(
 
     def init(params: PyTree) -> ProximalAdamState:
         w = rounding.wide(params)
-        jax.eval_shape(doors.penalty(penalty).prox, w, w)  # a step per entry, or an error here
+        jax.eval_shape(doors.at(penalty, 0).prox, w, w)  # a step per entry, or an error here
         residue = rounding.no_residue(params)
         return ProximalAdamState(moments.init(w), residue, jnp.zeros((), jnp.int32))
 
@@ -82,7 +82,7 @@ def proximal_adam(
         moved = jax.tree.map(
             lambda w, m, s: w - s * m / (1 - b1**k).astype(w.dtype), w, adam.mu, step
         )
-        target = doors.penalty(penalty, state.num_steps).prox(moved, step)
+        target = doors.at(penalty, state.num_steps).prox(moved, step)
         updates, residue = rounding.move(params, tree.cast_like(target, w))
         return updates, ProximalAdamState(adam, residue, optax.safe_increment(state.num_steps))
 

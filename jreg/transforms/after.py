@@ -11,7 +11,7 @@ import optax
 from jreg.penalties import GroupL0, NonNegativeGroupLasso, SparseGroupLasso
 from jreg.penalties.radial import Radial
 from jreg.penalties.tree_wise import ByPath, Masked
-from jreg.transforms import doors
+from jreg.transforms import doors, rounding
 from jreg.transforms.proximal import optimality
 from jreg.typing import PyTree
 
@@ -85,6 +85,7 @@ def sparsity_report(
         _leaf_report(jax.tree_util.keystr(path, simple=True, separator="/"), np.asarray(leaf))
         for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
     )
+    params = rounding.wide(params)  # a bfloat16 counts to 256
     return SparsityReport(
         leaves,
         size=sum(leaf.size for leaf in leaves),
@@ -126,8 +127,7 @@ def freeze_zeros(inner: optax.GradientTransformation) -> optax.GradientTransform
 
 
 def _leaf_report(path: str, w: np.ndarray) -> LeafReport:
-    slices = w.reshape(-1, w.shape[-1]) if w.ndim else w.reshape(1, 1)
-    active = int((slices != 0).any(axis=0).sum())
+    active = int((w != 0).any(axis=tuple(range(w.ndim - 1))).sum())
     return LeafReport(path, w.shape, w.size, int((w == 0).sum()), active)
 
 

@@ -70,8 +70,8 @@ def _remove(
     """Take out the idle neurons between layers i and i + 1."""
     before, after, bias = kernels[i], kernels[i + 1], biases[i]
     n = before.shape[-1]
-    silent = ~(before != 0).reshape(-1, n).any(axis=0)
-    unseen = ~np.moveaxis(after != 0, -2, 0).reshape(n, -1).any(axis=1)
+    silent = ~(before != 0).any(axis=tuple(range(before.ndim - 1)))
+    unseen = ~(after != 0).any(axis=(*range(after.ndim - 2), -1))
 
     constant = np.zeros(n, before.dtype) if bias is None else bias
     constant = np.asarray(constant if activation is None else activation(jnp.asarray(constant)))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jreg import tree
+from jreg import checks, tree
 from jreg.transforms import doors, rounding
 from jreg.typing import Array, PyTree
 
@@ -71,7 +71,7 @@ def decoupled(
         rate = schedule(state.num_steps)
         rate = jnp.asarray(rate, rounding.common_dtype(params))
         moved = jax.tree.map(jnp.add, w, tree.cast_like(u, w))
-        target = doors.penalty(penalty, state.num_steps).prox(moved, rate)
+        target = doors.at(penalty, state.num_steps).prox(moved, rate)
         updates, residue = rounding.move(params, tree.cast_like(target, w))
         return updates, DecoupledState(inner_state, residue, optax.safe_increment(state.num_steps))
 
@@ -91,7 +91,7 @@ def proximal_sgd(
     a threshold of the same size; `proximal(optax.sgd(learning_rate), penalty)` does.
 
     learning_rate: number or schedule. penalty: with a prox. momentum: in [0, 1), or None. Raises as
-    `decoupled`.
+    `decoupled`, and ValueError for a concrete momentum out of its range.
 
     >>> import jreg
     >>> tx = proximal_sgd(0.5, jreg.L1(1.0))
@@ -101,5 +101,7 @@ def proximal_sgd(
     """
     steps = [optax.scale_by_learning_rate(learning_rate)]
     if momentum is not None:
+        if not checks.is_traced(momentum) and not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1); got {momentum}")
         steps.insert(0, optax.ema(momentum, debias=False))
     return decoupled(optax.chain(*steps), penalty, learning_rate)

@@ -39,10 +39,16 @@ def inner(transform: Any) -> optax.GradientTransformationExtraArgs:
     return optax.with_extra_args_support(transform)
 
 
-def penalty(given: Any, count: Scalar = 0) -> Any:
-    """The penalty, or a schedule's at `count`. TypeError for what has no prox."""
-    if callable(given) and not isinstance(given, type) and not hasattr(given, "prox"):
-        given = given(count)
+def at(given: Any, count: Scalar) -> Any:
+    """The penalty, or a schedule's at `count`."""
+    scheduled = callable(given) and not isinstance(given, type) and not hasattr(given, "prox")
+    return given(count) if scheduled else given
+
+
+def penalty(given: Any) -> Any:
+    """The penalty, or a schedule's at 0. TypeError for what has no prox, ValueError for concrete
+    hyper-parameters out of range."""
+    given = at(given, 0)
     if isinstance(given, type):
         raise TypeError(
             f"penalty must have prox(v, step); got the class {given.__name__}. Call it."
@@ -57,7 +63,17 @@ def penalty(given: Any, count: Scalar = 0) -> Any:
             f"penalty must have prox(v, step); this {type(given).__name__} has none by a known "
             "rule (see jreg.penalties.add)."
         )
+    ranges(given)
     return given
+
+
+def ranges(penalty: Any) -> None:
+    """ValueError for a concrete hyper-parameter out of range, of a penalty or of one inside it."""
+    if hasattr(penalty, "ranges"):
+        checks.ranges(penalty)
+        member = lambda f: f is not penalty and hasattr(f, "ranges")  # noqa: E731
+        for inside in jax.tree.leaves(penalty, is_leaf=member):
+            ranges(inside)
 
 
 def schedule(name: str, given: Any) -> Callable[[Scalar], Any]:

@@ -13,10 +13,11 @@ from jreg.typing import Array, PyTree, Scalar
 
 
 class LinBregState(NamedTuple):
-    """inner_state; dual: v, like params in float32 or wider."""
+    """inner_state; dual: v, like params in float32 or wider; num_steps so far."""
 
     inner_state: PyTree
     dual: PyTree
+    num_steps: Array
 
 
 def linbreg(
@@ -55,9 +56,9 @@ def linbreg(
 
     def init(params: PyTree) -> LinBregState:
         w = rounding.wide(params)
-        subgradient, _ = start(doors.penalty(penalty), w)
+        subgradient, _ = start(doors.at(penalty, 0), w)
         dual = jax.tree.map(lambda w, y: w / jnp.asarray(delta, w.dtype) + y, w, subgradient)
-        return LinBregState(inner.init(w), dual)
+        return LinBregState(inner.init(w), dual, jnp.zeros((), jnp.int32))
 
     def update(
         grads: PyTree, state: LinBregState, params: PyTree = None, **extra: Any
@@ -69,9 +70,9 @@ def linbreg(
         dual = jax.tree.map(jnp.add, state.dual, tree.cast_like(u, w))
         step = jnp.asarray(delta, rounding.common_dtype(params))
         scaled = jax.tree.map(lambda v: step.astype(v.dtype) * v, dual)
-        target = doors.penalty(penalty).prox(scaled, step)
+        target = doors.at(penalty, state.num_steps).prox(scaled, step)
         updates, _ = rounding.move(params, tree.cast_like(target, w))
-        return updates, LinBregState(inner_state, dual)
+        return updates, LinBregState(inner_state, dual, optax.safe_increment(state.num_steps))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -125,7 +126,7 @@ def rda(gamma: Scalar, penalty: Any) -> optax.GradientTransformation:
         )
         t = jnp.sqrt(k) / jnp.asarray(gamma, k.dtype)
         moved = jax.tree.map(lambda a, m: a - t.astype(a.dtype) * m, state.anchor, mean)
-        target = doors.penalty(penalty, state.num_steps).prox(moved, t)
+        target = doors.at(penalty, state.num_steps).prox(moved, t)
         updates, _ = rounding.move(params, tree.cast_like(target, state.anchor))
         return updates, RDAState(mean, state.anchor, count)
 

@@ -93,12 +93,12 @@ def proximal(
 
     def init(params: PyTree) -> ProximalState:
         wide = rounding.wide(params)
-        dual, before = start(doors.penalty(penalty), wide)
+        dual, before = start(doors.at(penalty, 0), wide)
         inner_state = inner.init(wide)
         doors.state(inner_state)
         zero = jnp.zeros((), rounding.common_dtype(params))
         first = steps.start(step, before.astype(zero.dtype), wide)
-        jax.eval_shape(doors.penalty(penalty).prox, wide, first)  # refuse shapes here
+        jax.eval_shape(doors.at(penalty, 0).prox, wide, first)  # refuse shapes here
         residue, travel = rounding.no_residue(params), steps.Travel(zero, zero)
         return ProximalState(inner_state, dual, residue, first, travel, jnp.zeros((), jnp.int32))
 
@@ -111,7 +111,7 @@ def proximal(
         **extra: Any,
     ) -> tuple[PyTree, ProximalState]:
         doors.update("proximal", params, extra)
-        f = doors.penalty(penalty, state.num_steps)
+        f = doors.at(penalty, state.num_steps)
         f = f if strength is None else f.at(strength)
         w = rounding.restore(params, state.residue)
         if extra.get("value") is not None:

@@ -47,7 +47,10 @@ def largest_step(penalty: Any) -> Scalar:
             return penalty.gamma - 1
         case LogSum():
             weight = 1 if penalty.weights is None else tree.largest(penalty.weights)
-            return penalty.epsilon**2 / (penalty.lam * weight)
+            strongest = penalty.lam * weight
+            if not checks.is_traced(strongest) and strongest == 0:
+                return jnp.inf
+            return penalty.epsilon**2 / strongest
         case Envelope():
             return penalty.mu
         case Scaled():

@@ -16,8 +16,8 @@ from jreg.typing import Array, PyTree, Scalar
 def scheduled(penalty: Any, schedule: Callable[[Array], Scalar]) -> Callable[[Array], Any]:
     """The penalty at a strength that follows a schedule: `penalty.at(schedule(count))`.
 
-    For `proximal(inner, scheduled(L1(1e-3), schedule))` and the other transforms. schedule: a
-    function of the number of updates with factors >= 0, such as optax's. A warm-up is
+    For `proximal(inner, scheduled(L1(1e-3), schedule))` and the other transforms of a penalty.
+    schedule: a function of the number of updates with factors >= 0, such as optax's. A warm-up is
     `optax.linear_schedule(0.0, 1.0, steps)`; the cubic ramp of Zhu and Gupta (2017), fast first and
     slow at the end, is `optax.polynomial_schedule(0.0, 1.0, power=3, transition_steps=steps)`.
     TypeError for a schedule that is no function.
@@ -79,7 +79,7 @@ def target_sparsity(
 
     def init(params: PyTree) -> TargetState:
         one = jnp.ones((), rounding.common_dtype(params))
-        f = doors.penalty(penalty)
+        f = doors.at(penalty, 0)
         return TargetState(regularised.init(params), one, zeros_share(f, params).astype(one.dtype))
 
     def update(
@@ -91,7 +91,7 @@ def target_sparsity(
             grads, state.proximal, params, strength=c, **extra
         )
         moved = optax.apply_updates(params, updates)
-        found = zeros_share(doors.penalty(penalty, count), moved).astype(c.dtype)
+        found = zeros_share(doors.at(penalty, count), moved).astype(c.dtype)
         aim = jnp.asarray(target(count) if callable(target) else target, c.dtype)
         c = c * jnp.exp(jnp.asarray(rate, c.dtype) * (aim - found))
         return updates, TargetState(inner_state, c, found)

@@ -1,6 +1,6 @@
 """Subgradients of the penalty added to the gradient: what there is without a prox."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,12 @@ from jreg.transforms import doors, rounding
 from jreg.typing import Array, PyTree, Scalar
 
 
+class PenaltyGradientState(NamedTuple):
+    """num_steps so far, of which a schedule is a function."""
+
+    num_steps: Array
+
+
 def add_penalty_gradient(penalty: Any) -> optax.GradientTransformation:
     """Add the penalty's subgradient that makes `gradient + subgradient` shortest.
 
@@ -27,8 +33,10 @@ def add_penalty_gradient(penalty: Any) -> optax.GradientTransformation:
     step: exact zeros do not arise. That is `proximal`'s work. Shor (1985), section 2.1.
 
     penalty: of single entries or of groups (`L1`, `MCP`, `GroupLasso`, `SparseGroupLasso`, ...),
-    on trees too; TypeError for others, whose shortest subgradient has no such rule. No state. What
-    comes earlier in the chain sees the gradient of the loss alone.
+    on trees too, or a function of the number of updates that returns one; TypeError for others,
+    whose shortest subgradient has no such rule, ValueError for hyper-parameters out of range. The
+    state is that number. What comes earlier in the chain sees the gradient of the loss alone.
+    Nothing here keeps weights within the bounds of a penalty that has some.
 
     >>> import jreg
     >>> tx = add_penalty_gradient(jreg.L1(1.0))
@@ -36,22 +44,30 @@ def add_penalty_gradient(penalty: Any) -> optax.GradientTransformation:
     >>> tx.update(jnp.array([0.5, 0.5, -3.0]), tx.init(w), w)[0]
     Array([ 1.5,  0. , -2. ], dtype=float32)
     """
-    if isinstance(penalty, type) or not hasattr(penalty, "kkt_distance"):
-        raise TypeError(f"penalty must be a member of jreg.penalties; got {penalty!r}")
-    if not has_shortest_subgradient(penalty):
+    first = doors.at(penalty, 0)
+    if isinstance(first, type) or not hasattr(first, "kkt_distance"):
+        raise TypeError(f"penalty must be a member of jreg.penalties; got {first!r}")
+    if not has_shortest_subgradient(first):
         raise TypeError(
-            f"the shortest subgradient of {type(penalty).__name__} is not that of single entries "
+            f"the shortest subgradient of {type(first).__name__} is not that of single entries "
             "or groups; use proximal"
         )
+    doors.ranges(first)
 
-    def update(grads: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
+    def init(params: PyTree) -> PenaltyGradientState:
+        del params
+        return PenaltyGradientState(jnp.zeros((), jnp.int32))
+
+    def update(
+        grads: PyTree, state: PenaltyGradientState, params: PyTree = None
+    ) -> tuple[PyTree, PenaltyGradientState]:
         doors.update("add_penalty_gradient", params, {})
         w, g = rounding.wide(params), rounding.wide(grads)
-        if not jax.tree.leaves(w):
-            return grads, state
-        return tree.cast_like(shortest(penalty, w, g), grads), state
+        if jax.tree.leaves(w):
+            grads = tree.cast_like(shortest(doors.at(penalty, state.num_steps), w, g), grads)
+        return grads, PenaltyGradientState(optax.safe_increment(state.num_steps))
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformation(init, update)
 
 
 def shortest(penalty: Any, w: PyTree, gradient: PyTree) -> PyTree:
@@ -62,13 +78,11 @@ def shortest(penalty: Any, w: PyTree, gradient: PyTree) -> PyTree:
     >>> shortest(jreg.L1(1.0), jnp.array([2.0, 0.0]), jnp.array([0.5, -3.0]))
     Array([ 1.5, -2. ], dtype=float32)
     """
-    slope = jax.grad(lambda w: penalty.value(w).astype(rounding.common_dtype(w)))(w)
-
-    def one(g: Array, slope: Array, smooth: Array, distance: Array) -> Array:
-        return jnp.where(smooth, g + slope, jnp.sign(g) * distance)
-
     distance = penalty.kkt_distance(w, gradient)
-    return jax.tree.map(one, gradient, slope, penalty.support(w), distance)
+    guess = jax.tree.map(lambda g, d: jnp.where(g < 0, -d, d), gradient, distance)
+    # 0 where the sign is right, twice the distance where it is not
+    left = penalty.kkt_distance(w, tree.subtract(gradient, guess))
+    return jax.tree.map(lambda v, d, left: jnp.where(left > d, -v, v), guess, distance, left)
 
 
 def add_sign(lam: Scalar) -> optax.GradientTransformation:

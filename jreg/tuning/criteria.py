@@ -11,11 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jreg import tree
+from jreg import checks, tree
 from jreg.linalg import dot
 from jreg.losses import means
 from jreg.problem import Linear, LinearProblem
-from jreg.typing import Array, ArrayLike, Scalar
+from jreg.selection.local_fits import without_itself
+from jreg.solvers.watch import mean_loss, predictor, read
+from jreg.sparse import is_scipy
+from jreg.typing import Array, ArrayLike, Scalar, has
 
 
 @tree.dataclass
@@ -24,6 +27,11 @@ class HeldOut:
 
     validation: LinearProblem
 
+    def __post_init__(self) -> None:
+        """Read the design, which a compiled program takes in as arrays alone."""
+        if isinstance(self.validation, LinearProblem) and is_scipy(self.validation.X):
+            object.__setattr__(self, "validation", self.validation.checked())
+
     def variants(self, problem: LinearProblem) -> tuple[Array, Array]:
         """The data themselves."""
         return problem.sample_weight[None], problem.y[None]
@@ -31,9 +39,8 @@ class HeldOut:
     def score(self, problem: LinearProblem, penalty: Any, params: Linear) -> Array:
         """Weighted mean loss there."""
         del penalty
-        held = tree.cast(self.validation.checked(), problem.X.dtype)
-        weight = held.sample_weight / jnp.sum(held.sample_weight)
-        return means.mean(held.loss, _eta(held, _first(params)), held.y, weight)
+        held = read(self.validation, problem.X.dtype)
+        return mean_loss(held, predictor(held, _first(params)))
 
 
 @tree.dataclass
@@ -41,10 +48,24 @@ class KFold:
     """The mean loss of each sample under the fit that leaves its fold out.
 
     folds: (n_samples,) integers 0, ..., k - 1; `KFold.random(n_samples, k, seed)` draws them.
+    k: None is one more than the largest; needed where they are traced. Raises ValueError for
+    numbers outside.
     """
 
     folds: ArrayLike
-    k: int = tree.static(default=5)
+    k: int | None = tree.static(default=None)
+
+    def __post_init__(self) -> None:
+        """Count concrete folds."""
+        if checks.is_traced(self.folds):
+            if self.k is None:
+                raise ValueError("KFold needs k where its folds are traced")
+        elif isinstance(self.folds, list | np.ndarray | jax.Array):
+            folds = np.asarray(self.folds)
+            k = int(folds.max()) + 1 if self.k is None else self.k
+            checks.number("folds", folds, low=0, high=k - 1)
+            object.__setattr__(self, "folds", folds)
+            object.__setattr__(self, "k", k)
 
     @classmethod
     def random(cls, n_samples: int, k: int = 5, seed: int = 0) -> "KFold":
@@ -65,10 +86,9 @@ class KFold:
     def score(self, problem: LinearProblem, penalty: Any, params: Linear) -> Array:
         """Weighted mean loss over all samples; NaN if a fold is not in 0, ..., k - 1."""
         del penalty
-        etas = jax.vmap(lambda params: _eta(problem, params))(params)
+        etas = jax.vmap(lambda params: predictor(problem, params))(params)
         eta = etas.at[self.folds, jnp.arange(etas.shape[1])].get(mode="fill", fill_value=jnp.nan)
-        weight = problem.sample_weight / jnp.sum(problem.sample_weight)
-        return means.mean(problem.loss, eta, problem.y, weight)
+        return mean_loss(problem, eta)
 
 
 @tree.dataclass
@@ -79,11 +99,17 @@ class ApproximateLeaveOneOut:
         A = sum_j s_j l''_j z_j z_j' + (second derivative of the penalty),
 
     over the support and the intercept. Exact for ridge regression. For separable penalties and
-    losses of each sample; O(n p^2 + p^3) time and p^2 memory. Rad and Maleki (2020), section 2.
+    losses of each sample, of one output; TypeError for others. O(n p^2 + p^3) time and p^2 memory.
+    Rad and Maleki (2020), section 2.
     """
 
     def variants(self, problem: LinearProblem) -> tuple[Array, Array]:
         """The data themselves."""
+        if not has(problem.loss, "pointwise") or problem.outputs(problem.X.shape[0]):
+            raise TypeError(
+                "leave-one-out needs a loss of each sample and one output; "
+                f"got {type(problem.loss).__name__} and y of shape {problem.y.shape}"
+            )
         return problem.sample_weight[None], problem.y[None]
 
     def score(self, problem: LinearProblem, penalty: Any, params: Linear) -> Array:
@@ -100,13 +126,13 @@ class ApproximateLeaveOneOut:
         Z = jax.vmap(centred.times, out_axes=1)(jnp.eye(theta.size, dtype=theta.dtype))
         Z = jnp.where(columns[None], jnp.append(Z, jnp.ones_like(Z[:, :1]), axis=1), 0)
         slope = centred.loss.gradient(eta, centred.y)
-        h = centred.weight * centred.loss.curvature(eta, centred.y)
+        bend = centred.loss.curvature(eta, centred.y)
         _, second = jax.jvp(jax.grad(penalty.value), (theta,), (jnp.ones_like(theta),))
         curvature = jnp.append(jnp.where(support, second, 0), 0) + jnp.where(columns, 0, 1)
-        A = dot(Z.T * h[None], Z) + jnp.diag(curvature)
-        leverage = jnp.sum(Z * jnp.linalg.solve(A, Z.T).T, axis=1)
-        moved = centred.weight * leverage * slope / (1 - leverage * h)
-        return means.mean(centred.loss, eta + moved, centred.y, centred.weight)
+        A = dot(Z.T * (centred.weight * bend)[None], Z) + jnp.diag(curvature)
+        leverage = centred.weight * jnp.sum(Z * jnp.linalg.solve(A, Z.T).T, axis=1)
+        left_out = without_itself(eta, slope, bend, leverage)
+        return means.mean(centred.loss, left_out, centred.y, centred.weight)
 
 
 @tree.dataclass
@@ -135,7 +161,7 @@ class SURE:
     def score(self, problem: LinearProblem, penalty: Any, params: Linear) -> Array:
         """The estimate of `mean (eta - E y)^2`."""
         del penalty
-        eta, moved = jax.vmap(lambda params: _eta(problem, params))(params)
+        eta, moved = jax.vmap(lambda params: predictor(problem, params))(params)
         e, d = self._direction(problem.y)
         freedom = jnp.sum(e * (moved - eta)) / d
         risk = jnp.mean((problem.y - eta) ** 2) + self.sigma**2 * (2 * freedom / eta.size - 1)
@@ -148,7 +174,3 @@ class SURE:
 
 def _first(params: Linear) -> Linear:
     return Linear(params.coef[0], params.intercept[0])
-
-
-def _eta(problem: LinearProblem, params: Linear) -> Array:
-    return dot(problem.X, params.coef) + params.intercept + problem.offset
