@@ -30,7 +30,7 @@ THREADS = min(8, os.cpu_count() or 1)  # paths solved at the same time on CPUs
 def checked(problem: LinearProblem, penalty: Any) -> tuple[LinearProblem, Any]:
     """All but X, which has been read and stays on the host, as arrays of JAX; and the penalty, or
     an error that says what is wrong."""
-    narrow = dataclasses.replace(problem, X=problem.X[:, :1])
+    narrow = dataclasses.replace(problem, X=np.zeros((problem.X.shape[0], 1), problem.X.dtype))
     found, penalty, _ = check_inputs(narrow, penalty, None)
     return dataclasses.replace(found, X=problem.X), penalty
 

@@ -23,7 +23,7 @@ from jreg.path.walk import Outcome, arrive, leading, start
 from jreg.typing import Array
 
 LARGEST = 1024  # features: a pivot costs their square
-ROWS = 20  # lambdas between two certificates
+ROWS = 10  # lambdas between two certificates: where the bar moves, and an interruption leaves
 
 
 def suits(model: SquaredModel) -> bool:
