@@ -9,6 +9,8 @@ import inspect
 import re
 from pathlib import Path
 
+import jreg
+
 # page, title, and the modules whose public names it has
 PAGES = {
     "paths": ("Paths and sweeps", ["jreg.path"]),
@@ -23,6 +25,7 @@ PAGES = {
     "stochastic": ("Stochastic regularisers", ["jreg.stochastic"]),
     "tuning": ("Derivatives and tuning", ["jreg.tuning", "jreg.implicit", "jreg.gradients"]),
     "sklearn": ("Estimators of scikit-learn", ["jreg.sklearn"]),
+    "contracts": ("Contracts: a penalty, a loss, a solver of your own", ["jreg.typing"]),
     "tools": (
         "Conventions, data, plots, linear algebra",
         ["jreg.conventions", "jreg.datasets", "jreg.plots", "jreg.linalg"],
@@ -124,6 +127,16 @@ def contract(cls):
     return own | extra if hasattr(cls, "needs") or hasattr(cls, "ranges") else set()
 
 
+def address(path, name, value):
+    """Where `import jreg` finds it: `jreg.path` is a function and no module any more."""
+    tail = path.rsplit(".", 1)[-1]
+    if getattr(jreg, name, None) is value:
+        return f"jreg.{name}"
+    return (
+        f"jreg.{tail}.{name}" if inspect.ismodule(getattr(jreg, tail, None)) else f"{path}.{name}"
+    )
+
+
 def write(folder: Path) -> None:
     """All pages, each name once: where it is first met."""
     folder.mkdir(exist_ok=True)
@@ -137,7 +150,7 @@ def write(folder: Path) -> None:
                 value = getattr(module, name)
                 if value not in seen:
                     seen.add(value)
-                    text.append(member(f"{path}.{name}", value))
+                    text.append(member(address(path, name, value), value))
         content = "\n".join(text)
         target = folder / f"{page}.md"
         if not target.exists() or target.read_text() != content:

@@ -59,6 +59,8 @@ def test_every_public_name_has_its_place(tmp_path):
     modules = {"linalg", "losses", "norms", "penalties", "plots", "projections", "prox", "solvers"}
     modules |= {"stochastic", "transforms", "landscapes"}
     assert set(jreg.__all__) - told - modules == set()
+    for name in ("jreg.path", "jreg.sweep", "jreg.compare", "jreg.landscapes.saddle"):
+        assert f"{{py:function}} {name}(" in text
     for name in modules - {"linalg", "norms", "plots", "landscapes"}:
         assert set(getattr(jreg, name).__all__) - told == set(), name
 
