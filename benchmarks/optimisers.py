@@ -199,9 +199,8 @@ def run(course: Course, clock: bool = True) -> jreg.Race:
     quick = [name for name in methods if any(part in name for part in SECOND)]
     budget = {name: course.quick if name in quick else course.steps for name in methods}
     if course.small_steps:
-        budget |= {
-            name: course.small_steps for name in methods if "SGD" in name or "Adam, b" in name
-        }
+        small = [n for n, m in methods.items() if isinstance(m, jreg.Minibatch) and n not in quick]
+        budget |= dict.fromkeys(small, course.small_steps)
     return jreg.compare(
         course.problem,
         methods,

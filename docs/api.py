@@ -129,12 +129,11 @@ def contract(cls):
 
 def address(path, name, value):
     """Where `import jreg` finds it: `jreg.path` is a function and no module any more."""
-    tail = path.rsplit(".", 1)[-1]
     if getattr(jreg, name, None) is value:
         return f"jreg.{name}"
-    return (
-        f"jreg.{tail}.{name}" if inspect.ismodule(getattr(jreg, tail, None)) else f"{path}.{name}"
-    )
+    tail = path.rsplit(".", 1)[-1]
+    short = inspect.ismodule(getattr(jreg, tail, None))  # as `jreg.landscapes`
+    return f"jreg.{tail}.{name}" if short else f"{path}.{name}"
 
 
 def write(folder: Path) -> None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jreg import tree
 from jreg.typing import ArrayLike
 
 
@@ -41,7 +42,7 @@ def concrete_number(name: str, value: Any, *, low: float, high: float = np.inf) 
 def whole_number(name: str, value: Any, *, low: float, high: float = np.inf) -> None:
     """As `concrete_number`, of numbers without a fraction."""
     concrete_number(name, value, low=low, high=high)
-    if isinstance(value, (float, np.floating)) and value != int(value):
+    if isinstance(value, (float, np.floating)) and value % 1 != 0:
         raise ValueError(f"{name} must be a whole number; got {value}")
 
 
@@ -58,15 +59,19 @@ def ordered(low_name: str, low: Any, high_name: str, high: Any) -> None:
 
 
 def ranges(member: Any) -> None:
-    """Every hyper-parameter of a penalty within the interval that `member.ranges` gives it."""
-    if "lam" in member.ranges and np.ndim(member.lam) > 0:
+    """Every hyper-parameter of a penalty, and of penalties inside it, within the interval that its
+    `ranges` gives it."""
+    intervals = getattr(member, "ranges", {})
+    if "lam" in intervals and np.ndim(member.lam) > 0:
         raise ValueError(
             f"lam must be one number; got shape {np.shape(member.lam)}. Factors for each feature "
             "are `weights`; a batch of penalties goes through jax.vmap, a path through sweep"
         )
-    for name, (low, high) in member.ranges.items():
+    for name, (low, high) in intervals.items():
         for leaf in jax.tree.leaves(getattr(member, name)):
             concrete_number(name, leaf, low=low, high=high)
+    for inside in tree.inside(member, "ranges"):
+        ranges(inside)
 
 
 def tolerance(tol: Any, dtype: Any) -> Any:

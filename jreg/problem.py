@@ -237,11 +237,11 @@ class LinearProblem:
             deviation = design.column_scale(X, weight, mean)
             # under an intercept a constant column is a second intercept: leave it out
             scale = deviation if self.standardize else jnp.where(deviation == 0, 0, scale)
-        absent = like_rows(weight == 0, self.y)  # such a row may hold anything: take another's y
-        y = jnp.where(absent, self.y[jnp.argmax(weight)][None], self.y)
+        y = means.of_present(self.y, weight)
         y = jnp.where(self.loss.in_domain(y), y, jnp.nan)
         level = jnp.zeros(offset.shape[1:], X.dtype)
         if self.loss.translates:  # work near 0, where floating point is dense
+            absent = like_rows(weight == 0, y)
             y, offset = jnp.where(absent, 0, linalg.difference(y, offset)), jnp.zeros_like(y)
             if self.fit_intercept:
                 level = dot(weight, y)

@@ -57,6 +57,12 @@ def _register(cls: type[T]) -> type[T]:
     return cls
 
 
+def inside(outer: PyTree, piece: str) -> list[Any]:
+    """The outermost parts of a pytree, itself aside, that have a `piece`."""
+    parts = jax.tree.leaves(outer, is_leaf=lambda f: f is not outer and hasattr(f, piece))
+    return [f for f in parts if hasattr(f, piece)]
+
+
 def cast(tree: PyTree, dtype: Any) -> PyTree:
     """Every leaf as an array of `dtype`, never weakly typed, so that 1, 1.0 and
     `np.float64(1)` are one trace."""

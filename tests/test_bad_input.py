@@ -575,6 +575,10 @@ def test_wrong_lams_of_sweep(lams, message):
         (lambda: jreg.L1(-1.0), "lam must be at least 0; got -1"),
         (lambda: jreg.L1(np.nan), "lam must be at least 0; got nan"),
         (lambda: solve(penalty=jreg.L1(jnp.array(-1.0))), "lam must be at least 0; got -1"),
+        (
+            lambda: solve(penalty=jreg.L1(jnp.array(-1.0)) + jreg.Ridge(1.0)),
+            "lam must be at least 0; got -1",
+        ),
         (lambda: jreg.Ridge(weights=-np.ones(P)), "weights must be at least 0"),
         (lambda: jreg.ElasticNet(l1_ratio=1.5), "l1_ratio must be between 0 and 1; got 1.5"),
         (lambda: jreg.ElasticNet(l1_ratio=-0.5), "l1_ratio must be between 0 and 1; got -0.5"),

@@ -105,6 +105,7 @@ def test_what_has_no_rows_is_refused():
     [
         (lambda: jreg.Minibatch(jreg.FISTA(), 0), ValueError, "batch_size"),
         (lambda: jreg.Minibatch(jreg.FISTA(), 2.5), ValueError, "whole number"),
+        (lambda: jreg.Minibatch(jreg.FISTA(), np.inf), ValueError, "whole number"),
         (lambda: jreg.Minibatch(jreg.FISTA(), 2, 2**24), ValueError, "seed"),
         (lambda: jreg.Minibatch(jreg.FISTA(), 2, -1), ValueError, "seed"),
         (lambda: jreg.Minibatch(jreg.FISTA, 2), TypeError, "steps along gradients"),

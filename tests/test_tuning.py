@@ -200,6 +200,8 @@ def test_folds_are_counted():
         jreg.KFold(folds, 5)
     with pytest.raises(ValueError, match="folds must be between 0 and 9"):
         jreg.KFold(folds - 1, 10)
+    with pytest.raises(ValueError, match="non-empty vector"):
+        jreg.KFold([])
     with pytest.raises(ValueError, match="needs k"):
         jax.jit(lambda folds: jreg.KFold(folds).k)(folds)
 

@@ -71,8 +71,8 @@ def dimpled_bowl(depth: float = 0.3, width: float = 0.12) -> Landscape:
     at (2, 0.3) to the minimum near 0.
 
     Plain descent and RMSProp of a short memory, whose steps know no direction but the gradient's,
-    stay in the dimple at small rates; momentum and Adam may roll through it. It
-    has a local minimum for depth > 1.7 width, about.
+    stay in the dimple at small rates; momentum and Adam may roll through it. It has a local minimum
+    for depth > 1.7 width, about.
 
     >>> problem, start = dimpled_bowl()
     >>> bool(problem.value(jnp.array([1.0, 0.0])) < problem.value(jnp.array([0.8, 0.0])))

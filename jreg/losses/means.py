@@ -18,6 +18,11 @@ def prepare(loss: Any, y: Array) -> Any:
     return loss.prepare(y) if has(loss, "prepare") else y
 
 
+def of_present(y: Array, weight: Array) -> Array:
+    """y with that of a present row in rows of weight 0, which may hold anything, NaN too."""
+    return jnp.where(like_rows(weight == 0, y), y[jnp.argmax(weight)][None], y)
+
+
 def mean(loss: Any, eta: Array, y: Any, weight: Array) -> Array:
     """`sum_i s_i loss(eta_i, y_i)`, a scalar; s (n,) sums to 1.
 

@@ -50,15 +50,20 @@ def moments(problem: LinearProblem, sets: Iterable[np.ndarray]) -> tuple[np.ndar
     The origin is 0 where means are within a few deviations of it: rows of equal weight then need no
     copy. Other rows are centred chunk by chunk; X is never copied whole.
     """
+    from scipy.linalg import get_blas_funcs
+
     X, weight = problem.X, np.asarray(problem.sample_weight)
     y = np.asarray(problem.y) - np.asarray(problem.offset)
     y = y.reshape(len(y), -1)
     present = np.nonzero(weight > 0)[0]
     some = present[:: -(-present.size // SAMPLE)]
     origin = np.concatenate([_origin(X[some]), np.mean(y[some], axis=0)])
-    p, equal = X.shape[1], np.ptp(weight[present]) == 0
+    p, equal = X.shape[1], np.ptp(weight) == 0
     as_it_is = equal and X.flags.c_contiguous and not origin[:p].any()
     buffer = np.empty((CHUNK, p), X.dtype)
+    # BLAS makes half of the products of a square. All from SciPy's: the threads of NumPy's, which
+    # wait for more work for a while, would take the cores away.
+    add_square, multiply = get_blas_funcs(("syrk", "gemm"), (buffer,))
     found = []
     for rows in sets:
         square = np.zeros((p, p), X.dtype, order="F")
@@ -75,12 +80,12 @@ def moments(problem: LinearProblem, sets: Iterable[np.ndarray]) -> tuple[np.ndar
                 of_X = np.subtract(X[at], origin[:p], out=buffer[: some.size])
             if not equal:
                 of_y, of_X = (v * np.sqrt(weight[at])[:, None] for v in (of_y, of_X))
-            square = _add_square(square, of_X.T)
-            cross += _product(of_X.T, of_y.T)
-            rest += _product(of_y.T, of_y.T)
+            square = add_square(1.0, of_X.T, beta=1.0, c=square, overwrite_c=True)  # upper half
+            cross += multiply(1.0, of_X.T, of_y.T, trans_b=True)
+            rest += multiply(1.0, of_y.T, of_y.T, trans_b=True)
         square = np.triu(square) + np.triu(square, 1).T
         total = np.block([[square, cross], [cross.T, rest]])
-        found.append(jnp.asarray(total * weight[present[0]] if equal else total))
+        found.append(jnp.asarray(total * weight[0] if equal else total))
     return origin, found
 
 
@@ -89,26 +94,6 @@ def _origin(X: np.ndarray) -> np.ndarray:
     keeps all but one of its digits."""
     mean = np.mean(X, axis=0)
     return mean if (np.abs(mean) > NEAR * np.std(X, axis=0)).any() else np.zeros_like(mean)
-
-
-# BLAS makes half of the products of a square. All from SciPy's: the threads of NumPy's, which wait
-# for more work for a while, would take the cores away.
-
-
-def _add_square(total: np.ndarray, A: np.ndarray) -> np.ndarray:
-    """The upper triangle of `total + A A'`, in place of total."""
-    from scipy.linalg import blas
-
-    multiply = blas.dsyrk if A.dtype == np.float64 else blas.ssyrk
-    return multiply(1.0, A, beta=1.0, c=total, overwrite_c=True)
-
-
-def _product(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """`A B'`."""
-    from scipy.linalg import blas
-
-    multiply = blas.dgemm if A.dtype == np.float64 else blas.sgemm
-    return multiply(1.0, A, B, trans_b=True)
 
 
 class Centred(NamedTuple):

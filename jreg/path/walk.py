@@ -100,7 +100,7 @@ def walk(
     plain(k): solve lams[k] by other means; its coefficients and correlations (p,), unit columns.
     done, place: how many are solved already, and where that ended; None: at the null model.
     """
-    full = ROWS.get(jax.default_backend(), ROWS_ELSEWHERE)
+    full = full_block()
     place = start(model) if place is None else place
     forced, size, failures, k = Guess.nothing(), full, 0, done
     while k < lams.size:
@@ -134,6 +134,11 @@ def walk(
             place = arrive(model, lams[k], coef, correlation)
             forced, size, failures, k = Guess.nothing(), 1, 0, k + 1
             yield k
+
+
+def full_block() -> int:
+    """The lambdas of a block where nothing went wrong."""
+    return ROWS.get(jax.default_backend(), ROWS_ELSEWHERE)
 
 
 def start(model: Model) -> Place:

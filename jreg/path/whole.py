@@ -19,11 +19,10 @@ from jreg.path.condense import Edges
 from jreg.path.homotopy import Followed, Knots, follow
 from jreg.path.place import Place
 from jreg.path.squared_model import SquaredModel
-from jreg.path.walk import Outcome, arrive, leading, start
+from jreg.path.walk import Outcome, arrive, full_block, leading, start
 from jreg.typing import Array
 
 LARGEST = 1024  # features: a pivot costs their square
-ROWS = 10  # lambdas between two certificates: where the bar moves, and an interruption leaves
 
 
 def suits(model: SquaredModel) -> bool:
@@ -42,10 +41,11 @@ def walk_whole(
     enters, edges, target = pool.of_rows(pool.may_enter), pool.edges(), pool.of_rows(pool.target)
     tableau, diagonal = pool.known.gram, jnp.diagonal(pool.known.gram)
     lam, active, edge = place.lam, np.zeros(enters.size, bool), np.zeros_like(target)
+    full = full_block()
     while k < lams.size:
-        ends = lams[k : k + ROWS]
+        ends = lams[k : k + full]
         rows = ends.size
-        level = np.concatenate([[lam], ends, np.full(ROWS + 1 - rows, ends[-1])])
+        level = np.concatenate([[lam], ends, np.full(full + 1 - rows, ends[-1])])
         level = level.astype(target.dtype)
         found, coef, tableau = _block(
             tableau, diagonal, target, edges, enters, active, edge, level, rows, model.rank

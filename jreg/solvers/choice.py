@@ -4,8 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import jax
-
+from jreg import tree
 from jreg.penalties import NonNegative, NonNegativeGroupLasso, NonNegativeL1, has_prox, is_smooth
 from jreg.penalties.box import Box
 from jreg.penalties.calculus import Fixed, Scaled, Tilted
@@ -167,7 +166,5 @@ def kinked(penalty: Any) -> Iterator[Any]:
     if is_smooth(penalty):
         return
     yield penalty
-    inside = jax.tree.leaves(penalty, is_leaf=lambda f: f is not penalty and hasattr(f, "prox"))
-    for f in inside:
-        if hasattr(f, "prox"):
-            yield from kinked(f)
+    for inside in tree.inside(penalty, "prox"):
+        yield from kinked(inside)

@@ -45,9 +45,9 @@ def mean_loss(problem: LinearProblem, eta: Array) -> Array:
 
     Rows of weight 0 are absent, and their y may be anything, NaN too.
     """
-    weight, y = problem.sample_weight / jnp.sum(problem.sample_weight), problem.y
-    y = jnp.where(means.like_rows(weight == 0, y), y[jnp.argmax(weight)][None], y)
-    return means.mean(problem.loss, eta, means.prepare(problem.loss, y), weight)
+    weight = problem.sample_weight / jnp.sum(problem.sample_weight)
+    y = means.prepare(problem.loss, means.of_present(problem.y, weight))
+    return means.mean(problem.loss, eta, y, weight)
 
 
 def check_watch(

@@ -63,17 +63,8 @@ def penalty(given: Any) -> Any:
             f"penalty must have prox(v, step); this {type(given).__name__} has none by a known "
             "rule (see jreg.penalties.add)."
         )
-    ranges(given)
+    checks.ranges(given)
     return given
-
-
-def ranges(penalty: Any) -> None:
-    """ValueError for a concrete hyper-parameter out of range, of a penalty or of one inside it."""
-    if hasattr(penalty, "ranges"):
-        checks.ranges(penalty)
-        member = lambda f: f is not penalty and hasattr(f, "ranges")  # noqa: E731
-        for inside in jax.tree.leaves(penalty, is_leaf=member):
-            ranges(inside)
 
 
 def schedule(name: str, given: Any) -> Callable[[Scalar], Any]:

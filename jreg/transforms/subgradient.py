@@ -52,7 +52,7 @@ def add_penalty_gradient(penalty: Any) -> optax.GradientTransformation:
             f"the shortest subgradient of {type(first).__name__} is not that of single entries "
             "or groups; use proximal"
         )
-    doors.ranges(first)
+    checks.ranges(first)
 
     def init(params: PyTree) -> PenaltyGradientState:
         del params

@@ -62,6 +62,8 @@ class KFold:
                 raise ValueError("KFold needs k where its folds are traced")
         elif isinstance(self.folds, list | np.ndarray | jax.Array):
             folds = np.asarray(self.folds)
+            if folds.ndim != 1 or folds.size == 0:
+                raise ValueError(f"folds must be a non-empty vector; got shape {folds.shape}")
             k = int(folds.max()) + 1 if self.k is None else self.k
             checks.number("folds", folds, low=0, high=k - 1)
             object.__setattr__(self, "folds", folds)
