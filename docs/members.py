@@ -15,6 +15,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 from loss_cases import LOSSES  # noqa: E402
 from penalty_cases import PENALTIES  # noqa: E402
 
+from jreg.losses import Cox  # noqa: E402
 from jreg.typing import has  # noqa: E402
 
 PIECES = ("conjugate", "polar", "entry", "restrict")
@@ -83,8 +84,7 @@ def penalty_lines():
 def loss_lines():
     yield "| loss | formula | bounded curvature | quadratic |"
     yield "| --- | --- | --- | --- |"
-    for _, case in first_rows(LOSSES):
-        member = case.make()
+    for member in [*(case.make() for _, case in first_rows(LOSSES)), Cox()]:
         smooth = getattr(member, "smoothness", None) is not None
         cells = [f"`{type(member).__name__}`", formula(member), yes(smooth), yes(member.quadratic)]
         yield "| " + " | ".join(cells) + " |"
@@ -99,14 +99,28 @@ def page():
         "## Penalties",
         "",
         "Every member has `value`, `prox` (any step), `at`, `kkt_distance`, `lam_max`, `support` "
-        "and `unpenalized`. The other pieces exist where the mathematics has them. The column "
-        "*prox* is its cost: " + "; ".join(f"{k} {v}" for k, v in COSTS.items()) + ". Every law of "
-        "`tests/laws.py` is tested on every member, but for those in the last column, each with "
-        "its reason.",
+        "and `unpenalized`. The other pieces exist where the mathematics has them; `jreg.typing` "
+        "has the contract. The columns:",
+        "",
+        "* *prox*: its cost. " + "; ".join(f"{k} {v}" for k, v in COSTS.items()) + ".",
+        "* *step per entry*: the prox takes an array of steps, one for each entry, as solvers with "
+        "a diagonal metric ask for.",
+        "* *conjugate*: `f*(u) = sup_w <u, w> - f(w)`, from which the duality gap follows.",
+        "* *polar*: the smallest c with `f*(u / c) = 0`; of a norm it is the dual norm.",
+        "* *entry*: for each entry the multiple of the strength at which it may leave 0, which "
+        "screening and `path` ask for.",
+        "* *restrict*: the penalty on some entries, so that a solver may work on few columns.",
+        "* *exempt from*: every law of `tests/laws.py` is tested on every member, but for these, "
+        "each with its reason.",
         "",
         *penalty_lines(),
         "",
         "## Losses",
+        "",
+        "*Bounded curvature*: a step that is safe everywhere is known in advance; without it, "
+        "solvers search for theirs. *Quadratic*: the second derivative is constant. `Cox` is a "
+        "mean of all samples together, without a conjugate: its solutions are certified by the "
+        "distance from stationarity.",
         "",
         *loss_lines(),
         "",

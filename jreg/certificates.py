@@ -146,21 +146,42 @@ def certify(
 
     eta: the image of params, where that is known already."""
     eta = problem.image(params) if eta is None else eta
-    free = penalty.unpenalized(params.coef)
-    slopes = problem.residual(eta)
-    if _has_dual(problem.loss, penalty):
-        dual = _feasible(problem, free, problem.loss.gradient(eta, problem.y), null.curvature)
-        if free is None and not problem.fit_intercept:  # the dual is the gradient as it is
-            gradient = z = problem.transposed_times(slopes)
-        else:
-            both = jnp.stack([slopes, like_rows(problem.weight, dual) * dual])
-            gradient, z = jax.vmap(problem.transposed_times)(both)
-        gap = _best_gap(problem, penalty, params, eta, dual, z, free, null)
+    dual, residuals = to_multiply(problem, penalty, params, null, eta)
+    products = jax.vmap(problem.transposed_times)(residuals)
+    return certify_products(problem, penalty, params, null, eta, dual, residuals, products)
+
+
+def to_multiply(
+    problem: CentredProblem, penalty: Any, params: Linear, null: NullModel, eta: Array
+) -> tuple[Array | None, Array]:
+    """The first half of `certify`: the dual point, None where there is no dual; and what is to be
+    multiplied by Z', the slopes of the loss and, where it is not the same, the dual, stacked."""
+    free, slopes = penalty.unpenalized(params.coef), problem.residual(eta)
+    if not _has_dual(problem.loss, penalty):
+        return None, slopes[None]
+    dual = _feasible(problem, free, problem.loss.gradient(eta, problem.y), null.curvature)
+    if free is None and not problem.fit_intercept:  # the dual is the gradient as it is
+        return dual, slopes[None]
+    return dual, jnp.stack([slopes, like_rows(problem.weight, dual) * dual])
+
+
+def certify_products(
+    problem: CentredProblem,
+    penalty: Any,
+    params: Linear,
+    null: NullModel,
+    eta: Array,
+    dual: Array | None,
+    residuals: Array,
+    products: Array,
+) -> Certificate:
+    """The second half: no product with X, unless some columns are without a penalty."""
+    free, slopes, gradient = penalty.unpenalized(params.coef), residuals[0], products[0]
+    gap = jnp.full((), jnp.nan, gradient.dtype)
+    if dual is not None:
+        gap = _best_gap(problem, penalty, params, eta, dual, products[-1], free, null)
         gap = _ratio(jnp.maximum(gap, 0), null.value)
         gap = jnp.where(jnp.isfinite(null.value), gap, jnp.nan)
-    else:
-        gradient = problem.transposed_times(slopes)
-        gap = jnp.full((), jnp.nan, gradient.dtype)
 
     kkt = tree.largest(penalty.kkt_distance(params.coef, gradient))
     residual = _ratio(kkt, null.gradient_scale)

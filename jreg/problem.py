@@ -298,9 +298,12 @@ class CentredProblem:
 
     def transposed_times(self, r: Array) -> Array:
         """`Z' r`, like theta; r like eta."""
+        return self.standardized(design.transposed_times(self.X, r), r)
+
+    def standardized(self, product: Array, r: Array) -> Array:
+        """`Z' r` from `X' r`."""
         mean = like_rows(self.mean, r) * jnp.sum(r, axis=0)[None]
-        product = design.transposed_times(self.X, r) - mean
-        return product * like_rows(linalg.safe_reciprocal(self.scale), r)
+        return (product - mean) * like_rows(linalg.safe_reciprocal(self.scale), r)
 
     def image(self, params: Linear) -> Array:
         """The linear predictor eta."""

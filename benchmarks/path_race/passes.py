@@ -1,7 +1,8 @@
 """Passes over X of `jreg.path` and of all that solves paths, counted where programs are called.
 
-* whole: products of all columns of X, with the residuals of a block of lambdas (certificates), with
-  the response, or with X itself (the moments of tall data, which are read once, of all folds);
+* whole: products of all columns of X, with the residuals of a block of lambdas (certificates; one
+  for all the paths that meet), with the response, or with X itself (the moments of tall data, which
+  are read once, of all folds);
 * inner: columns that the work between certificates reads (the Gram matrix of candidates, Hessians
   and fits of generalised linear models, Newton's products on a sparse support), as multiples of
   those of X. What a compiled Newton method on groups or several outputs reads cannot be seen from
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 CERTIFICATES = {
-    "squares": ("certify_columns",),
-    "glms": ("certify_rows",),
+    "meeting": ("product",),
+    "drive": ("product",),
     "newton_blocks": ("certify_fits",),
     "sparse_newton": ("certify_fits",),
     "blocks": ("_certify_block",),

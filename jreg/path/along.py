@@ -13,6 +13,7 @@ from jreg.path.blocks import BLOCK, Block, first_point, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.general_model import GeneralModel
 from jreg.path.grid import lam_grid, start_of_grid
+from jreg.path.meeting import Multiply
 from jreg.path.newton_blocks import solve_path
 from jreg.path.progress import progress_bar
 from jreg.path.result import Path
@@ -48,12 +49,13 @@ class Task(NamedTuple):
     """A path to be solved.
 
     data: what a walk needs; with_rows: the same with an X, for all other ways.
-    whole: knows how parameters look in original units.
+    whole: knows how parameters look in original units. multiply: products of rows with X.
     """
 
     data: Data
     with_rows: Callable[[], Data]
     whole: CentredProblem
+    multiply: Multiply
 
 
 def along(task: Task, problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
@@ -159,7 +161,8 @@ def can_walk(data: Data) -> bool:
 def _walk(rows: _Rows, task: Task, penalty: Any, units: Units, tol: float) -> Iterator[int]:
     """The same by the homotopy, and by single blocks where that finds no way."""
     data = task.data
-    model = (SquaredModel if data.problem.loss.quadratic else GeneralModel)(data, penalty, tol)
+    kind = SquaredModel if data.problem.loss.quadratic else GeneralModel
+    model = kind(data, penalty, tol, task.multiply)
     pool, unit = model.pool, model.pool.unit[:-1]
 
     def accept(k: int, count: int, found: Outcome) -> None:

@@ -3,9 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -14,17 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from jreg.path.along import Plan, Task, along, grid_of
-from jreg.path.inputs import on_device, precision
+from jreg.path.inputs import on_device
+from jreg.path.meeting import Meeting, Multiply, product
 from jreg.path.moments import centred, frame, moments, reduced, reducible
 from jreg.path.result import Path
 from jreg.path.setup import setup, setup_squares
 from jreg.path.sweep import sweep
+from jreg.path.threads import in_threads
 from jreg.path.units import units_of
 from jreg.problem import LinearProblem
 from jreg.solvers.solve import check_inputs
 from jreg.typing import Array, has
 
 THREADS = min(8, os.cpu_count() or 1)  # paths solved at the same time on CPUs
+TOGETHER = 10  # paths that meet for their products with X, of which THREADS compute at a time
+ROOM = 2**29  # bytes that these may take beyond the size of X
 
 
 def checked(problem: LinearProblem, penalty: Any) -> tuple[LinearProblem, Any]:
@@ -58,40 +60,33 @@ def fits_of_weights(
     """
     weights = list(weights)
     several = penalties if isinstance(penalties, list) else [penalties] * len(weights)
+    cpu = jax.default_backend() == "cpu"
+    threads, meeting = THREADS if cpu else 1, None
     tasks: Iterator[Callable[[Any, Plan], Path]]
     if not (takes_loss(problem.loss) and takes_penalty(problem, several[0])):
         tasks = _swept_with(problem, weights)
     elif reducible(problem):
         tasks = _from_moments(problem, weights)
     else:
-        tasks = _from_rows(problem, weights)
+        problem = dataclasses.replace(problem, X=on_device(problem.X))
+        meeting = Meeting(problem.X, threads)
+        threads = _together(problem, len(weights) - 1) if cpu else 1
+        tasks = _from_rows(problem, weights, meeting)
     pairs = zip(tasks, several, strict=True)
     task, penalty = next(pairs)
     first = task(penalty, plan)
     yield first
     plan = dataclasses.replace(plan, lams=np.asarray(first.lams, float), progress=None)
-    yield from in_threads(pairs, lambda pair: pair[0](pair[1], plan), first.coef.dtype)
+    of = lambda pair: pair[0](pair[1], plan)  # noqa: E731
+    yield from in_threads(pairs, of, first.coef.dtype, threads, meeting)
 
 
-def in_threads(items: Iterator[Any], of: Callable[[Any], Any], dtype: Any) -> Iterator[Any]:
-    """`of(item)` of each item in turn, some ahead of others."""
-    workers = THREADS if jax.default_backend() == "cpu" else 1
-
-    def one(item: Any) -> Any:
-        with precision(dtype):  # it is known to one thread alone
-            return of(item)
-
-    with ThreadPoolExecutor(workers) as threads:
-        ahead: deque = deque()
-        try:
-            for item in items:
-                ahead.append(threads.submit(one, item))
-                if len(ahead) > workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            threads.shutdown(cancel_futures=True)
+def _together(problem: LinearProblem, fits: int) -> int:
+    """How many paths may be under way at the same time: each keeps its candidates, their products,
+    the inverse on its support, and a second copy of what it changes."""
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(problem.X))
+    each = 6 * min(problem.X.shape) ** 2 * problem.y.dtype.itemsize
+    return max(THREADS, min(TOGETHER, fits, (size + ROOM) // max(each, 1)))
 
 
 def _swept_with(
@@ -118,24 +113,24 @@ def solve_one(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
         origin, (sums,) = moments(problem, [np.arange(problem.X.shape[0])])
         return along(_of_moments(problem, penalty, origin, sums), problem, penalty, plan)
     problem = dataclasses.replace(problem, X=on_device(problem.X))
-    return along(_of_rows(problem, penalty), problem, penalty, plan)
+    multiply = partial(product, problem.X)
+    return along(_of_rows(problem, penalty, multiply), problem, penalty, plan)
 
 
 def _from_rows(
-    problem: LinearProblem, weights: list[np.ndarray]
+    problem: LinearProblem, weights: list[np.ndarray], meeting: Meeting
 ) -> Iterator[Callable[[Any, Plan], Path]]:
-    problem = dataclasses.replace(problem, X=on_device(problem.X))
+    def solve(one: LinearProblem, multiply: Multiply, penalty: Any, plan: Plan) -> Path:
+        return along(_of_rows(one, penalty, multiply), one, penalty, plan)
 
-    def solve(one: LinearProblem, penalty: Any, plan: Plan) -> Path:
-        return along(_of_rows(one, penalty), one, penalty, plan)
-
-    for weight in weights:
-        yield partial(solve, dataclasses.replace(problem, sample_weight=jnp.asarray(weight)))
+    for k, weight in enumerate(weights):
+        one = dataclasses.replace(problem, sample_weight=jnp.asarray(weight))
+        yield partial(solve, one, partial(meeting.product, k))
 
 
-def _of_rows(problem: LinearProblem, penalty: Any) -> Task:
+def _of_rows(problem: LinearProblem, penalty: Any, multiply: Multiply) -> Task:
     data = setup(problem, penalty)
-    return Task(data, lambda: data, data.problem)
+    return Task(data, lambda: data, data.problem, multiply)
 
 
 def _of_moments(problem: LinearProblem, penalty: Any, origin: Any, sums: Array) -> Task:
@@ -148,8 +143,10 @@ def _of_moments(problem: LinearProblem, penalty: Any, origin: Any, sums: Array) 
     with_rows = functools.cache(lambda: setup(reduced(whole, found), penalty))
     single = outputs == () and penalty.separable
     if single and penalty.unpenalized(whole.mean) is None:
-        return Task(setup_squares(whole, penalty, found.cross, found.square), with_rows, whole)
-    return Task(with_rows(), with_rows, whole)
+        data = setup_squares(whole, penalty, found.cross, found.square)
+    else:
+        data = with_rows()
+    return Task(data, with_rows, whole, partial(product, data.problem.X))
 
 
 def _from_moments(

@@ -7,6 +7,7 @@ import numpy as np
 
 from jreg.path import glms
 from jreg.path.condense import Members
+from jreg.path.meeting import Multiply
 from jreg.path.place import Place
 from jreg.path.pool import Pool
 from jreg.path.setup import Data
@@ -18,9 +19,9 @@ SETTLED = 1e-3  # of the root of tol: change of the fits at which a block's mode
 class GeneralModel:
     """See `walk.Model`. The Hessian is new in every block; the intercept is a candidate."""
 
-    def __init__(self, data: Data, penalty: Any, tol: float) -> None:
+    def __init__(self, data: Data, penalty: Any, tol: float, multiply: Multiply) -> None:
         problem = data.problem
-        self.data, self.penalty = data, penalty
+        self.data, self.penalty, self.multiply = data, penalty, multiply
         self.pool = pool = Pool(data, penalty)
         n, p = int(np.sum(np.asarray(problem.weight) > 0)), problem.mean.size
         self.rank = min(n, p + problem.fit_intercept)
@@ -50,8 +51,8 @@ class GeneralModel:
             pool.of_rows(pool.unit),
             self.settled,
         )
-        where = pool.features, pool.norm, solved.coef, fits, level[1:]
-        checked = glms.certify_rows(data.problem, self.penalty, data.null, *where)
+        where: Any = (pool.features, pool.norm, solved.coef, fits, level[1:])
+        checked = glms.certify_rows(self.multiply, data.problem, self.penalty, data.null, *where)
         coef, found, checked = jax.device_get((solved.coef, solved.found, checked))
         return Outcome.of(coef, found, checked)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jreg.certificates import NullModel, certify
+from jreg.certificates import NullModel, certify_products, to_multiply
 from jreg.linalg import dot, safe_reciprocal
 from jreg.losses import means
 from jreg.path.candidates import Candidates
@@ -21,6 +21,7 @@ from jreg.path.compiled import compiled
 from jreg.path.condense import Condensed, Edges, Members, at, condense, expand, knots, scatter
 from jreg.path.homotopy import Followed, Knots, follow
 from jreg.path.inverse import support_inverse
+from jreg.path.meeting import Multiply
 from jreg.path.squares import Checked, Solved, smooth_slope
 from jreg.path.sweep import weighted_deviance
 from jreg.problem import CentredProblem, Linear
@@ -139,8 +140,8 @@ def _move(
     return coef, new, jnp.max(jnp.where(counted, change, 0))
 
 
-@compiled
 def certify_rows(
+    multiply: Multiply,
     problem: CentredProblem,
     penalty: Any,
     null: NullModel,
@@ -150,25 +151,68 @@ def certify_rows(
     fits: Array,
     lams: Array,
 ) -> Checked:
-    """Certificates of all rows but the first, over all features.
+    """Certificates of all rows but the first, over all features, by one product with X.
 
     index: (capacity,) features of the candidates; p stands for the intercept, p + 1 for nothing.
     lams: (rows - 1,)
     """
-    coef, fits = coef[1:], fits[1:]
-    p = norm.size
-    per = jnp.append(safe_reciprocal(norm), 1)
-    params = jnp.zeros((coef.shape[0], p + 1), coef.dtype).at[:, index].set(coef, mode="drop")
-    params = params * per[None, :]
+    params, dual, residuals = _residuals(problem, penalty, null, index, norm, coef, fits, lams)
+    products = multiply(residuals)
+    return _certify(problem, penalty, null, norm, params, fits, lams, dual, residuals, products)
 
-    def one(lam: Array, params: Array, fit: Array) -> tuple[Any, Array]:
-        eta = fit + problem.offset
-        found = certify(problem, penalty.at(lam), Linear(params[:p], params[p]), null, eta)
+
+@compiled
+def _residuals(
+    problem: CentredProblem,
+    penalty: Any,
+    null: NullModel,
+    index: Array,
+    norm: Array,
+    coef: Array,
+    fits: Array,
+    lams: Array,
+) -> tuple[Linear, Array | None, Array]:
+    """Of all rows but the first the parameters, dual points, and what is to be multiplied."""
+    p = norm.size
+    found = jnp.zeros((lams.size, p + 1), coef.dtype).at[:, index].set(coef[1:], mode="drop")
+    params = Linear(found[:, :p] * safe_reciprocal(norm)[None, :], found[:, p])
+
+    def one(lam: Array, params: Linear, fit: Array) -> tuple[Array | None, Array]:
+        return to_multiply(problem, penalty.at(lam), params, null, fit + problem.offset)
+
+    return params, *jax.vmap(one)(lams, params, fits[1:])
+
+
+@compiled
+def _certify(
+    problem: CentredProblem,
+    penalty: Any,
+    null: NullModel,
+    norm: Array,
+    params: Linear,
+    fits: Array,
+    lams: Array,
+    dual: Array | None,
+    residuals: Array,
+    products: Array,
+) -> Checked:
+    def one(
+        lam: Array,
+        params: Linear,
+        fit: Array,
+        dual: Array | None,
+        residuals: Array,
+        products: Array,
+    ) -> tuple[Any, Array]:
+        eta, strong = fit + problem.offset, penalty.at(lam)
+        products = jax.vmap(problem.standardized)(products, residuals)
+        found = certify_products(problem, strong, params, null, eta, dual, residuals, products)
         return found, weighted_deviance(problem, eta)
 
-    found, deviance = jax.vmap(one)(lams, params, fits)
-    correlation = jnp.pad(-found.gradient, ((0, 0), (0, 1))) * per[None, :]
-    return Checked(params[:, p], deviance, found.gap, found.residual, found.error, correlation)
+    found, deviance = jax.vmap(one)(lams, params, fits[1:], dual, residuals, products)
+    correlation = -found.gradient * safe_reciprocal(norm)[None, :]
+    correlation = jnp.pad(correlation, ((0, 0), (0, 1)))
+    return Checked(params.intercept, deviance, found.gap, found.residual, found.error, correlation)
 
 
 def _curvature(problem: CentredProblem, fit: Array) -> Array:

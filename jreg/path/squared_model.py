@@ -12,6 +12,7 @@ from jreg.path import squares
 from jreg.path.compiled import compiled
 from jreg.path.condense import Members, bordered, changed_tableau
 from jreg.path.inverse import sweep_inverse
+from jreg.path.meeting import Multiply
 from jreg.path.place import Place
 from jreg.path.pool import Pool
 from jreg.path.setup import Data
@@ -23,9 +24,9 @@ from jreg.typing import Array
 class SquaredModel:
     """See `walk.Model`. The inverse of the support's Gram matrix is kept and updated."""
 
-    def __init__(self, data: Data, penalty: Any, tol: float) -> None:
+    def __init__(self, data: Data, penalty: Any, tol: float, multiply: Multiply) -> None:
         problem = data.problem
-        self.data, self.penalty = data, penalty
+        self.data, self.penalty, self.multiply = data, penalty, multiply
         self.pool = pool = Pool(data, penalty)
         n, p = int(np.sum(np.asarray(problem.weight) > 0)), problem.mean.size
         eps = float(np.finfo(problem.weight.dtype).eps)
@@ -64,14 +65,14 @@ class SquaredModel:
                 tol=self.settled,
             )
         self.condensed, self.members = solved.condensed, members
-        where = pool.features, pool.norm, solved.coef, level[1:]
+        where: Any = (pool.features, pool.norm, solved.coef, level[1:])
         if data.problem.gram is not None:
             checked = squares.certify_gram(
                 self.penalty, data.null, pool.known, wanted, self.square, *where
             )
         else:
             checked = squares.certify_columns(
-                data.problem, self.penalty, data.null, pool.known, *where
+                self.multiply, data.problem, self.penalty, data.null, pool.known, *where
             )
         coef, found, checked = jax.device_get((solved.coef, solved.found, checked))
         return Outcome.of(coef, found, checked)

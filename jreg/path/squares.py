@@ -29,6 +29,7 @@ from jreg.path.condense import (
 from jreg.path.extrapolate import MEMORY, extrapolate
 from jreg.path.homotopy import Followed, Knots, follow
 from jreg.path.inverse import support_inverse
+from jreg.path.meeting import Multiply
 from jreg.problem import CentredProblem
 from jreg.typing import Array
 
@@ -193,8 +194,8 @@ def _condense(known: Candidates, edges: Edges, inverse: Array, members: Members)
 _condense_alone = compiled(_condense)
 
 
-@compiled
 def certify_columns(
+    multiply: Multiply,
     problem: CentredProblem,
     penalty: Any,
     null: NullModel,
@@ -208,15 +209,41 @@ def certify_columns(
 
     index: (capacity,) features of the candidates, p + 1 for an empty row. lams: (rows - 1,)
     """
-    coef = coef[1:]
+    residual, loss = _residuals(problem, known, index, norm, coef)
+    products = multiply(residual)
+    where = index, norm, coef, lams
+    return _certify_columns(problem, penalty, null, *where, residual, products, loss)
+
+
+@compiled
+def _residuals(
+    problem: CentredProblem, known: Candidates, index: Array, norm: Array, coef: Array
+) -> tuple[Array, Array]:
+    """The weighted residuals of all rows but the first, and their losses."""
     if known.rows.size:
-        fits = dot(coef, known.rows)
+        fits = dot(coef[1:], known.rows)
     else:
-        fits = jax.vmap(problem.times)(_theta(index, norm, coef))
+        fits = jax.vmap(problem.times)(_theta(index, norm, coef[1:]))
     residual = fits - problem.y[None, :]
-    gradient = jax.vmap(problem.transposed_times)(residual * problem.weight[None, :])
-    loss = 0.5 * jnp.sum(problem.weight[None, :] * residual**2, axis=1)
-    return _certify(penalty, null, index, norm, coef, lams, gradient, loss)
+    weighted = residual * problem.weight[None, :]
+    return weighted, 0.5 * jnp.sum(weighted * residual, axis=1)
+
+
+@compiled
+def _certify_columns(
+    problem: CentredProblem,
+    penalty: Any,
+    null: NullModel,
+    index: Array,
+    norm: Array,
+    coef: Array,
+    lams: Array,
+    residual: Array,
+    products: Array,
+    loss: Array,
+) -> Checked:
+    gradient = jax.vmap(problem.standardized)(products, residual)
+    return _certify(penalty, null, index, norm, coef[1:], lams, gradient, loss)
 
 
 @compiled

@@ -1,0 +1,66 @@
+"""Several paths at the same time, their results one after another."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from queue import SimpleQueue
+from typing import Any
+
+from jreg.path.inputs import precision
+from jreg.path.meeting import Meeting
+
+
+def in_threads(
+    items: Iterator[Any],
+    of: Callable[[Any], Any],
+    dtype: Any,
+    threads: int,
+    meeting: Meeting | None = None,
+) -> Iterator[Any]:
+    """`of(item)` of each item in turn, computed in threads, which are the members of the meeting.
+
+    Each takes the next item as long as there is one, and leaves when there is none: who meets does
+    not depend on who is quicker.
+    """
+    order: SimpleQueue[Future | None] = SimpleQueue()  # of the results; None is the end
+    door, over = threading.Lock(), threading.Event()
+
+    def take() -> tuple[Any, Future] | None:
+        with door:
+            if over.is_set():
+                return None
+            future: Future = Future()
+            try:
+                item = next(items)
+            except BaseException as error:
+                over.set()
+                if not isinstance(error, StopIteration):
+                    future.set_exception(error)
+                    order.put(future)
+                order.put(None)
+                return None
+            order.put(future)
+            return item, future
+
+    def work() -> None:
+        with precision(dtype), meeting.member() if meeting else nullcontext():
+            while taken := take():
+                item, future = taken
+                try:
+                    future.set_result(of(item))
+                except BaseException as error:
+                    future.set_exception(error)
+
+    if meeting:
+        meeting.expect(threads)
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for _ in range(threads):
+                pool.submit(work)
+            while (future := order.get()) is not None:
+                yield future.result()
+        finally:
+            over.set()
+            if meeting:
+                meeting.close()
