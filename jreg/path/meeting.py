@@ -48,9 +48,9 @@ class Meeting:
         self._error: BaseException | None = None
 
     def product(self, key: Any, rows: Array) -> ArrayLike:
-        """`rows X`; with members, once every member has asked, each with a key of its own. Keys
-        sort as they should be stacked."""
-        if not self._members:
+        """`rows X`, once every member has asked, each with a key of its own; keys sort as they
+        should be stacked. Alone nobody waits, and nothing leaves the device."""
+        if self._members <= 1:
             return product(self.X, rows)
         asked = np.asarray(rows)
         self._turn.release()
