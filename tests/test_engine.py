@@ -324,6 +324,18 @@ def test_plain_solver_takes_over_where_every_guess_is_wrong(monkeypatch):
     np.testing.assert_allclose(found.coef, wanted.coef, atol=5e-3)
 
 
+@pytest.mark.parametrize("loss", [jreg.Squared(), jreg.Logistic()], ids=["squared", "logistic"])
+def test_ridge_lets_the_support_outgrow_the_rows(monkeypatch, loss):
+    """Walked to its end: a part of ridge makes more features than rows well-conditioned."""
+    X, y = sparse_data(40, 200)
+    y = y if loss.quadratic else (y > np.median(y)) * 1.0
+    monkeypatch.setattr(along, "solve_block", lambda *_: pytest.fail("the walk stood still"))
+    path = jreg.path(X, y, jreg.ElasticNet(l1_ratio=0.2), loss, lam_min_ratio=0.02)
+    assert (path.status == Status.CONVERGED).all()
+    assert path.n_nonzero.max() > 60
+    assert path.gap.max() <= 1e-6
+
+
 def test_interruption_keeps_whole_blocks(monkeypatch, capsys):
     X, y = sparse_data(40, 200)
     calls = []

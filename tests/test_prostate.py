@@ -72,7 +72,7 @@ def test_degrees_of_freedom_of_the_textbook(textbook):
 
 
 def test_choice_of_the_textbook(textbook):
-    """Ten folds and one standard error: the strongest of the book's lasso, and no worse an error."""
+    """Ten folds and one standard error: the strongest of the book's, and no worse an error."""
     X, y, train = textbook
     supports, errors = [], []
     for key in range(5):

@@ -36,7 +36,7 @@ class GeneralModel:
         pool, data = self.pool, self.data
         if not self.penalty.homogeneous:
             pool.freeze(place, level[(rows + 1) // 2])
-        room = np.int32(self.rank - (place.support >= 0).sum())
+        room = pool.room(self.rank, place)
         begin = pool.predicted(place, level)
         solved, fits = glms.solve_rows(
             pool.known,

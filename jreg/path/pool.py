@@ -20,6 +20,7 @@ from jreg.sparse import Sparse
 from jreg.typing import Array, ArrayLike
 
 ADDED = 64  # columns added at a time
+OWN_CURVATURE = 1e-4  # of a unit column's, that keeps more columns than rows well-conditioned
 LARGEST_START = 1536 - ADDED  # candidates for which there is room from the start
 
 
@@ -128,6 +129,13 @@ class Pool:
         if moved:
             self.ridge[:-1] = ridge
         return bool(moved)
+
+    def room(self, rank: int, place: Place) -> np.int32:
+        """How far the support may grow: to the rank of the design, and beyond it where every
+        feature has a curvature of its own."""
+        own = self.ridge[:-1][self.may_enter[:-1]].min(initial=np.inf)
+        largest = self.n_features if own > OWN_CURVATURE else rank
+        return np.int32(largest - (place.support >= 0).sum())
 
     def predicted(self, place: Place, level: np.ndarray) -> np.ndarray:
         """Coefficients (rows, capacity) at each level if a place's slopes went on."""

@@ -51,7 +51,7 @@ class SquaredModel:
         if not self.linear and pool.freeze(place, level[(rows + 1) // 2]):
             self.restart(place.support)
         wanted = pool.of_rows(pool.target)
-        room = np.int32(self.rank - (place.support >= 0).sum())
+        room = pool.room(self.rank, place)
         ends = np.int32(rows)
         common: Any = (pool.known, wanted, pool.edges(), self.inverse, members, level, ends, room)
         if self.linear:
