@@ -20,6 +20,7 @@ CERTIFICATES = {
     "drive": ("product",),
     "newton_blocks": ("certify_fits",),
     "sparse_newton": ("certify_fits",),
+    "ridge": ("certify_fits",),
     "blocks": ("_certify_block",),
 }
 UNSEEN = {"newton_blocks": ("_solve",), "blocks": ("_solve_block",)}

@@ -17,6 +17,8 @@ from jreg.path.meeting import Multiply
 from jreg.path.newton_blocks import solve_path
 from jreg.path.progress import progress_bar
 from jreg.path.result import Path
+from jreg.path.ridge import solve_ridge
+from jreg.path.ridge import suits as suits_ridge
 from jreg.path.setup import Data
 from jreg.path.sparse_newton import solve_sparse, suits
 from jreg.path.squared_model import SquaredModel
@@ -134,8 +136,9 @@ def _fill(rows: _Rows, task: Task, penalty: Any, units: Units, tol: float) -> It
     data = task.with_rows()
     point, k = first_point(data), 0
     in_blocks = penalty.convex and units.divisible and not (single and penalty.separable)
-    if sparse or in_blocks:
-        way = solve_sparse if sparse else solve_path
+    ridge = single and suits_ridge(data, penalty)
+    if sparse or in_blocks or ridge:
+        way = solve_sparse if sparse else solve_path if in_blocks else solve_ridge
         for block in way(data, penalty, units, rows.lams[rows.lams > 0], tol):
             rows.write(k, block)
             point = block.last(point)
