@@ -27,6 +27,7 @@ from jreg.typing import Array, has
 THREADS = min(8, os.cpu_count() or 1)  # paths solved at the same time on CPUs
 TOGETHER = 10  # paths that meet for their products with X, of which THREADS compute at a time
 ROOM = 2**29  # bytes that these may take beyond the size of X
+CACHED = 2**22  # bytes of an X that is read so quickly that waiting for others takes longer
 
 
 def checked(problem: LinearProblem, penalty: Any) -> tuple[LinearProblem, Any]:
@@ -69,9 +70,10 @@ def fits_of_weights(
         tasks = _from_moments(problem, weights)
     else:
         problem = dataclasses.replace(problem, X=on_device(problem.X))
-        meeting = Meeting(problem.X, threads)
-        threads = _together(problem, len(weights) - 1) if cpu else 1
-        tasks = _from_rows(problem, weights, meeting)
+        place = Meeting(problem.X, threads)
+        tasks = _from_rows(problem, weights, place)
+        if cpu and _size(problem) > CACHED:
+            threads, meeting = _together(problem, len(weights) - 1), place
     pairs = zip(tasks, several, strict=True)
     task, penalty = next(pairs)
     first = task(penalty, plan)
@@ -84,9 +86,12 @@ def fits_of_weights(
 def _together(problem: LinearProblem, fits: int) -> int:
     """How many paths may be under way at the same time: each keeps its candidates, their products,
     the inverse on its support, and a second copy of what it changes."""
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(problem.X))
     each = 6 * min(problem.X.shape) ** 2 * problem.y.dtype.itemsize
-    return max(THREADS, min(TOGETHER, fits, (size + ROOM) // max(each, 1)))
+    return max(THREADS, min(TOGETHER, fits, (_size(problem) + ROOM) // max(each, 1)))
+
+
+def _size(problem: LinearProblem) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(problem.X))
 
 
 def _swept_with(
@@ -163,24 +168,34 @@ def _from_moments(
 
     base = np.asarray(problem.sample_weight)
     if all(np.all((weight == base) | (weight == 0)) for weight in weights):
-        for members in _with_few_cells(np.stack([weight > 0 for weight in weights])):
-            cells, cell = np.unique(members, axis=1, return_inverse=True)
-            sets = [np.nonzero(cell.ravel() == c)[0] for c in range(cells.shape[1])]
+        for members, cell in _with_few_cells(np.stack([weight > 0 for weight in weights])):
+            sets = [np.nonzero(cell == c)[0] for c in range(cell.max() + 1)]
             origin, parts = moments(problem, sets)
-            for row in cells:
-                yield partial(solve, problem, origin, [parts[c] for c in np.nonzero(row)[0]])
+            for member in members:
+                own = [part for rows, part in zip(sets, parts, strict=True) if member[rows[0]]]
+                yield partial(solve, problem, origin, own)
         return
     for weight in weights:
         one = dataclasses.replace(problem, sample_weight=weight)
         yield partial(solve, one, *moments(one, [np.nonzero(weight > 0)[0]]))
 
 
-def _with_few_cells(members: np.ndarray) -> Iterator[np.ndarray]:
-    """Masks (n_fits, n) in runs of k fits that tell at most k + 1 kinds of rows apart: for each run
-    one pass over X is enough. The folds of one drawing are such a run; those of two are two."""
-    start = 0
-    for stop in range(1, len(members) + 1):
-        more = members[start : stop + 1]
-        if stop == len(members) or np.unique(more, axis=1).shape[1] > len(more) + 1:
-            yield members[start:stop]
-            start = stop
+def _with_few_cells(members: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Masks (n_fits, n) in runs of k fits that tell at most k + 1 kinds of rows apart, and the kind
+    (n,) of each row: for each run one pass over X is enough. The folds of one drawing are such a
+    run; those of two are two."""
+    nothing = np.zeros(members.shape[1], int)
+    start, kind = 0, nothing
+    for stop, member in enumerate(members):
+        more = _told_apart(kind, member)
+        if more.max() > stop - start + 1:
+            yield members[start:stop], kind
+            start, more = stop, _told_apart(nothing, member)
+        kind = more
+    yield members[start:], kind
+
+
+def _told_apart(kind: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Kinds 0, 1, ... of the rows that agree in both."""
+    both = 2 * kind + member
+    return (np.cumsum(np.bincount(both) > 0) - 1)[both]
