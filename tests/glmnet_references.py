@@ -3,12 +3,10 @@
 Needs R with glmnet. Data come from NumPy's frozen generator, so tests make them again.
 """
 
-import json
-import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
+from r_references import store
 
 FILE = Path(__file__).with_suffix(".json")
 RATIOS = 0.8 ** np.arange(20)
@@ -76,21 +74,11 @@ def data():
     }
 
 
-def main():
-    """Run R and store what it says."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, value in data().items():
-            np.savetxt(Path(folder, f"{name}.csv"), value, delimiter=",", fmt="%.17g")
-        script = Path(folder, "run.R")
-        script.write_text(SCRIPT)
-        subprocess.run(["Rscript", script, folder], check=True)
-        found: dict = {}
-        for line in Path(folder, "out.txt").read_text().splitlines():
-            name, key, *numbers = line.split()
-            found.setdefault(name, {})[key] = [float(number) for number in numbers]
-    rows = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in found.items()]
-    FILE.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+def write(folder: Path) -> None:
+    """The data as files."""
+    for name, value in data().items():
+        np.savetxt(folder / f"{name}.csv", value, delimiter=",", fmt="%.17g")
 
 
 if __name__ == "__main__":
-    main()
+    store(FILE, SCRIPT, write)

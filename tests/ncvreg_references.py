@@ -6,12 +6,11 @@ which rows are their training set.
 """
 
 import csv
-import json
-import subprocess
-import tempfile
+import shutil
 from pathlib import Path
 
 import numpy as np
+from r_references import store
 
 FILE = Path(__file__).with_suffix(".json")
 TABLE = Path(__file__).with_name("prostate.csv")
@@ -19,14 +18,14 @@ FOLDS = np.arange(97) % 10
 
 SCRIPT = r"""
 library(ncvreg)
-args <- commandArgs(TRUE)
-data <- read.csv(args[1]); X <- as.matrix(data[, 1:8]); y <- data$lpsa
+folder <- commandArgs(TRUE)[1]
+data <- read.csv(file.path(folder, "prostate.csv")); X <- as.matrix(data[, 1:8]); y <- data$lpsa
 for (penalty in c("lasso", "MCP", "SCAD")) {
   lambda <- 0.84342743826 * 0.9^(0:30)
   found <- cv.ncvreg(X, y, penalty = penalty, lambda = lambda, fold = (0:96) %% 10 + 1, eps = 1e-10,
     max.iter = 1e6)
   say <- function(key, v) cat(penalty, key, format(v, digits = 15, scientific = TRUE), "\n",
-    file = args[2], append = TRUE)
+    file = file.path(folder, "out.txt"), append = TRUE)
   say("lams", found$lambda); say("mean", found$cve); say("min", found$lambda.min)
   say("coef", coef(found$fit, lambda = lambda[16]))
 }
@@ -40,19 +39,10 @@ def prostate() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rows[:, :8], rows[:, 8], rows[:, 9] == 1
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "script.R").write_text(SCRIPT)
-        out = folder / "out.txt"
-        subprocess.run(["Rscript", folder / "script.R", TABLE, out], check=True)
-        found: dict[str, dict[str, list[float]]] = {}
-        for line in out.read_text().splitlines():
-            penalty, key, *values = line.split()
-            found.setdefault(penalty, {})[key] = [float(v) for v in values]
-    rows = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in found.items()]
-    FILE.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+def copy(folder: Path) -> None:
+    """The data as a file."""
+    shutil.copy(TABLE, folder)
 
 
 if __name__ == "__main__":
-    main()
+    store(FILE, SCRIPT, copy)

@@ -20,7 +20,7 @@ CERTIFICATES = {
     "drive": ("product",),
     "newton_blocks": ("certify_fits",),
     "sparse_newton": ("certify_fits",),
-    "ridge": ("certify_fits",),
+    "ridge": ("_of_samples", "_solutions", "_solutions", "certify_fits"),  # parameters, predictors
     "blocks": ("_certify_block",),
 }
 UNSEEN = {"newton_blocks": ("_solve",), "blocks": ("_solve_block",)}

@@ -136,9 +136,14 @@ def _fill(rows: _Rows, task: Task, penalty: Any, units: Units, tol: float) -> It
     data = task.with_rows()
     point, k = first_point(data), 0
     in_blocks = penalty.convex and units.divisible and not (single and penalty.separable)
-    ridge = single and suits_ridge(data, penalty)
-    if sparse or in_blocks or ridge:
-        way = solve_sparse if sparse else solve_path if in_blocks else solve_ridge
+    way = None
+    if sparse:
+        way = solve_sparse
+    elif in_blocks:
+        way = solve_path
+    elif single and suits_ridge(data, penalty):
+        way = solve_ridge
+    if way is not None:
         for block in way(data, penalty, units, rows.lams[rows.lams > 0], tol):
             rows.write(k, block)
             point = block.last(point)

@@ -20,6 +20,7 @@ from jreg.path.compiled import compiled
 from jreg.path.setup import LARGEST_MODEL, Data
 from jreg.path.sweep import solve_blocks, weighted_deviance
 from jreg.path.units import Units, restrict
+from jreg.path.walk import leading
 from jreg.problem import Linear
 from jreg.solvers import FISTA, ProxNewton
 from jreg.sparse import Sparse
@@ -67,13 +68,27 @@ class Block(NamedTuple):
             entry=entry,
             gradient=checked.gradient,
         )
-        return jax.tree.map(lambda leaf: leaf[: lams.size], block)
+        return block.first(lams.size)
+
+    @property
+    def accepted(self) -> int:
+        """How many leading lambdas are within tol."""
+        return leading(np.asarray(self.status) == Status.CONVERGED)
+
+    def first(self, rows: int) -> "Block":
+        """Its first lambdas."""
+        return jax.tree.map(lambda leaf: leaf[:rows], self)
 
     def last(self, before: Point) -> Point:
         """Where the next block starts."""
         if not np.isfinite(self.certificate.value[-1]):
             return before
         return Point(jax.tree.map(lambda leaf: leaf[-1], self.params), self.entry[-1])
+
+
+def filled_up(lams: np.ndarray, size: int) -> np.ndarray:
+    """A short block with its last lambda repeated, to keep the shape."""
+    return np.append(lams, np.repeat(lams[-1:], size - lams.size))
 
 
 def first_point(data: Data) -> Point:
@@ -126,8 +141,7 @@ def _try_block(
     tol: float,
 ) -> Block:
     """Solve a block on the candidate columns and certify it on all."""
-    # a short block is filled up with its last lambda, to keep the shape
-    block = np.concatenate([lams, np.full(BLOCK - lams.size, lams[-1])])
+    block = filled_up(lams, BLOCK)
     table = units.table[chosen] if chosen.size < units.table.shape[0] else None
     p = data.entry.shape[0]
     index = np.arange(p) if table is None else table.ravel()

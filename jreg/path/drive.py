@@ -118,24 +118,20 @@ def solve_one(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
         origin, (sums,) = moments(problem, [np.arange(problem.X.shape[0])])
         return along(_of_moments(problem, penalty, origin, sums), problem, penalty, plan)
     problem = dataclasses.replace(problem, X=on_device(problem.X))
-    multiply = partial(product, problem.X)
-    return along(_of_rows(problem, penalty, multiply), problem, penalty, plan)
+    return _solve_rows(problem, partial(product, problem.X), penalty, plan)
 
 
 def _from_rows(
     problem: LinearProblem, weights: list[np.ndarray], meeting: Meeting
 ) -> Iterator[Callable[[Any, Plan], Path]]:
-    def solve(one: LinearProblem, multiply: Multiply, penalty: Any, plan: Plan) -> Path:
-        return along(_of_rows(one, penalty, multiply), one, penalty, plan)
-
     for k, weight in enumerate(weights):
         one = dataclasses.replace(problem, sample_weight=jnp.asarray(weight))
-        yield partial(solve, one, partial(meeting.product, k))
+        yield partial(_solve_rows, one, partial(meeting.product, k))
 
 
-def _of_rows(problem: LinearProblem, penalty: Any, multiply: Multiply) -> Task:
+def _solve_rows(problem: LinearProblem, multiply: Multiply, penalty: Any, plan: Plan) -> Path:
     data = setup(problem, penalty)
-    return Task(data, lambda: data, data.problem, multiply)
+    return along(Task(data, lambda: data, data.problem, multiply), problem, penalty, plan)
 
 
 def _of_moments(problem: LinearProblem, penalty: Any, origin: Any, sums: Array) -> Task:

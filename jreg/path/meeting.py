@@ -18,9 +18,8 @@ from jreg.path.compiled import compiled
 from jreg.path.sizes import MEMBERS, bucket
 from jreg.typing import Array, ArrayLike
 
-Multiply: TypeAlias = Callable[
-    [Array], ArrayLike
-]  # rows (..., n) to their products with X, (..., p)
+# rows (..., n) to their products with X, (..., p)
+Multiply: TypeAlias = Callable[[Array], ArrayLike]
 
 
 @compiled

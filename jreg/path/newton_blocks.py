@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jreg.certificates import Certificate, NullModel, certify, certify_squares
-from jreg.path.blocks import Block, Point, certify_fits, solve_block
+from jreg.path.blocks import Block, Point, certify_fits, filled_up, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.frozen import freeze
 from jreg.path.gathered import Gathered, Pieces, gather, on_columns
@@ -31,7 +31,6 @@ from jreg.path.support_newton import Seen, SupportNewton
 from jreg.path.units import Units, restricted
 from jreg.problem import Linear
 from jreg.solvers.solve import iterate
-from jreg.status import Status
 from jreg.typing import Array
 
 LAMBDAS = 10  # in a block
@@ -93,14 +92,13 @@ def solve_path(
         chosen = choose(units, score, used | forced)
         begin = place.predicted(ends)
         block = try_block(data, penalty, units, chosen, score, ends, begin, tol)
-        within = block.status == Status.CONVERGED
-        accepted = ends.size if within.all() else int(np.argmin(within))
+        accepted = block.accepted
         missed = np.zeros_like(forced)
         if accepted < ends.size:
             missed = units.largest(block.entry[accepted : accepted + 1])[0] > 1
             missed[chosen] = False
         if accepted:
-            block = jax.tree.map(lambda leaf, rows=accepted: leaf[:rows], block)
+            block = block.first(accepted)
         elif missed.any():
             forced |= missed
             continue
@@ -156,8 +154,8 @@ def try_block(
     tol: float,
 ) -> Block:
     """Solve on the candidates, certify on everything."""
-    rest = LAMBDAS - lams.size  # a short block is filled up with its last lambda
-    level = np.append(lams, np.repeat(lams[-1:], rest))
+    rest = LAMBDAS - lams.size
+    level = filled_up(lams, LAMBDAS)
     begin = jax.tree.map(lambda a: np.concatenate([a, np.repeat(a[-1:], rest, axis=0)]), begin)
     p, nobody = data.entry.shape[0], units.table.shape[0]
     none = _room(units, chosen.size) - chosen.size

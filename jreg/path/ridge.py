@@ -17,9 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jreg import checks
-from jreg.linalg import dot
-from jreg.path.blocks import Block, certify_fits, first_point, solve_block
+from jreg.linalg import dot, safe_reciprocal
+from jreg.path.blocks import Block, certify_fits, filled_up, first_point, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.setup import LARGEST_MODEL, Data
 from jreg.path.units import Units
@@ -47,8 +46,8 @@ def suits(data: Data, penalty: Any) -> bool:
     penalty a ridge that no feature is free of."""
     problem = data.problem
     ridge = isinstance(penalty, Ridge)
-    if isinstance(penalty, ElasticNet) and not checks.is_traced(penalty.l1_ratio):
-        ridge = np.ndim(penalty.l1_ratio) == 0 and float(penalty.l1_ratio) == 0
+    if isinstance(penalty, ElasticNet):
+        ridge = bool(np.all(np.asarray(penalty.l1_ratio) == 0))
     least_squares = problem.loss.quadratic and problem.outputs == ()
     small = min(problem.X.shape) <= LARGEST_MODEL and not isinstance(problem.X, Sparse)
     return ridge and least_squares and small and bool(np.all(_strengths(data, penalty) > 0))
@@ -63,17 +62,15 @@ def solve_ridge(
     point, k = first_point(data), 0
     while k < lams.size:
         ends = lams[k : k + LAMBDAS]
-        level = np.append(ends, np.repeat(ends[-1:], LAMBDAS - ends.size))
+        level = filled_up(ends, LAMBDAS)
         params, eta = _solutions(data.problem, known, per, level)
         certified = jax.device_get(certify_fits(data, penalty, level, params, eta))
         told = SimpleNamespace(
             status=np.full(LAMBDAS, Status.CONVERGED), num_steps=np.ones(LAMBDAS, int)
         )
         block = Block.of(jax.device_get(params), told, certified, ends, tol)
-        within = block.status == Status.CONVERGED
-        accepted = ends.size if within.all() else int(np.argmin(within))
-        if accepted:
-            block = jax.tree.map(lambda leaf, rows=accepted: leaf[:rows], block)
+        if block.accepted:
+            block = block.first(block.accepted)
         else:
             block = solve_block(data, penalty, units, ends[:1], point, tol)
         yield block
@@ -105,17 +102,15 @@ def _kernel(problem: CentredProblem, per: Array) -> Array:
     """`Z V^-1 Z'`, from some columns of X at a time."""
     n, p = problem.X.shape
     width = min(COLUMNS, p)
-    factor = jnp.where(problem.scale > 0, per / jnp.where(problem.scale > 0, problem.scale, 1), 0)
+    factor = per * safe_reciprocal(problem.scale)
     present = (problem.weight > 0)[:, None]
 
     def add(i: Array, K: Array) -> Array:
         start = jnp.minimum(i * width, p - width)  # the last ones overlap those before
         new = jnp.arange(width) + start >= i * width
         cut = lambda a: jax.lax.dynamic_slice_in_dim(a, start, width, axis=-1)  # noqa: E731
-        columns = (cut(problem.X) - cut(problem.mean)[None, :]) * jnp.where(new, cut(factor), 0)[
-            None, :
-        ]
-        columns = jnp.where(present, columns, 0)
+        centred = jnp.where(present, cut(problem.X) - cut(problem.mean)[None, :], 0)
+        columns = centred * jnp.where(new, cut(factor), 0)[None, :]
         return K + dot(columns, columns.T)
 
     zero = jnp.zeros((n, n), problem.mean.dtype)

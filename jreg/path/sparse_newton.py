@@ -22,7 +22,7 @@ import numpy as np
 
 from jreg.linalg import safe_reciprocal
 from jreg.losses import means
-from jreg.path.blocks import Block, Point, certify_fits, solve_block
+from jreg.path.blocks import Block, Point, certify_fits, filled_up, solve_block
 from jreg.path.compiled import compiled
 from jreg.path.setup import Data
 from jreg.path.sparse_support import Columns, Fit, Found, Kinks, Reduced, Vector, inner, minimise
@@ -104,15 +104,14 @@ def solve_sparse(
         ends = lams[k : k + size]
         chosen = choose(model.kinks, place, float(ends[-1]), forced)
         w, block = try_block(data, penalty, model, place, chosen, ends, tol)
-        within = block.status == Status.CONVERGED
-        accepted = ends.size if within.all() else int(np.argmin(within))
+        accepted = block.accepted
         missed = np.zeros_like(forced)
         if accepted < ends.size:
             missed = np.asarray(block.entry)[accepted] > 1
             missed[chosen] = False
         size = min(size + 1, LAMBDAS) if accepted == ends.size else max(accepted, 1)
         if accepted:
-            w, block = jax.tree.map(lambda leaf, rows=accepted: leaf[:rows], (w, block))
+            w, block = w[:accepted], block.first(accepted)
         elif missed.any():
             forced |= missed
             continue
@@ -157,7 +156,7 @@ def try_block(
     params, eta = _linear(model, w), np.stack([row.eta for row in found])
     status = [Status.CONVERGED if row.converged else Status.MAX_STEPS for row in found]
     steps = Steps(np.array([row.steps for row in found]), np.array(status))
-    level = np.append(lams, np.repeat(lams[-1:], LAMBDAS - lams.size))
+    level = filled_up(lams, LAMBDAS)
     certified = jax.device_get(certify_fits(data, penalty, level, params, eta))
     return w[: lams.size], Block.of(params, steps, certified, lams, tol)
 

@@ -21,7 +21,7 @@ def in_threads(
     """`of(item)` of each item in turn, computed in threads, which are the members of the meeting.
 
     Each takes the next item as long as there is one, and leaves when there is none: who meets does
-    not depend on who is quicker.
+    not depend on who is quicker. Nobody waits for results to be taken; they pile up until then.
     """
     order: SimpleQueue[Future | None] = SimpleQueue()  # of the results; None is the end
     door, over = threading.Lock(), threading.Event()
