@@ -79,17 +79,24 @@ def test_bordered_inverse_is_a_fresh_one():
 
 
 @pytest.mark.parametrize("low", [-1.0, -np.inf])
-def test_following_knots_solves_the_program_at_every_row(low):
-    """Against coordinate descent on the small program, run to the end."""
+@pytest.mark.parametrize("by", ["lam", "rows"])
+def test_following_knots_solves_the_program_at_every_row(low, by):
+    """Against coordinate descent on the small program, run to the end; whether what is linear in
+    lambda is kept as such, or row by row."""
     with precision("float64"):
         q, rng = 12, np.random.default_rng(1)
         H, c = positive_definite(q), rng.normal(size=q)
         level = np.abs(c).max() * np.array([1.0, 0.7, 0.4, 0.1, 0.02, 0.02])
+        if by == "lam":
+            basis, of_level, wanted = squares.line(jnp.asarray(level), jnp.asarray(c))
+        else:
+            basis, of_level, wanted = jnp.eye(6), jnp.asarray(level), jnp.broadcast_to(c, (6, q))
         found, tableau = follow(
             Knots(
                 tableau=jnp.asarray(H),
-                value=jnp.broadcast_to(c, (6, q)),
-                level=jnp.asarray(level),
+                basis=basis,
+                value=wanted,
+                level=of_level,
                 low=jnp.full(q, low),
                 high=jnp.ones(q),
                 size=jnp.diagonal(H),
@@ -308,7 +315,7 @@ def test_moments_of_rows(shift, kind):
         assert (origin[:6] == 0).all() == (shift == 0)
         V = np.column_stack([X - origin[:6], y - origin[6], np.ones(90)])
         for rows, sums in zip(sets, found, strict=True):
-            wanted = V[rows].T @ (weight[rows, None] * V[rows])
+            wanted = np.triu(V[rows].T @ (weight[rows, None] * V[rows]))
             np.testing.assert_allclose(sums, wanted, rtol=1e-12, atol=1e-10)
 
 

@@ -507,11 +507,11 @@ def test_batch_of_responses():
 
 def test_progress_gets_counts():
     seen = []
-    fit(*data(), lams=None, n_lams=12, progress=lambda done, total: seen.append((done, total)))
+    fit(*data(), lams=None, n_lams=60, progress=lambda done, total: seen.append((done, total)))
     done, totals = zip(*seen, strict=True)
-    assert set(totals) == {12}
+    assert set(totals) == {60}
     assert list(done) == sorted(set(done))
-    assert 0 < done[0] < done[-1] == 12
+    assert 0 < done[0] < done[-1] == 60
 
 
 def test_interruption_keeps_what_is_done(capsys):

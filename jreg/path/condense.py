@@ -87,11 +87,17 @@ def scatter(members: Members, parts: tuple[Array, Array], capacity: int) -> Arra
 
 
 def knots(
-    condensed: Condensed, members: Members, wanted: Array, edges: Edges, level: Array
+    condensed: Condensed,
+    members: Members,
+    wanted: Array,
+    edges: Edges,
+    level: Array,
+    basis: Array,
 ) -> tuple[Array, Knots]:
-    """Coefficients of A at each row if nothing changed, and the program on Q.
+    """Coefficients of A if nothing changed (k, m), and the program on Q.
 
-    wanted: (rows, m + q), c of A and Q. level: (rows,), at the start, at each place, and beyond.
+    wanted: (k, m + q), c of A and Q. level: (k,). basis: (rows, k), as in `Knots`; the rows are the
+    start, each place, and one beyond.
     """
     m = members.support.size
     drops = members.slot >= 0
@@ -103,7 +109,8 @@ def knots(
     edge = jnp.where(drops, members.edge[place], 0)
     used, quick = members.quick >= 0, jnp.maximum(members.quick, 0)
     low, high = jnp.where(used, edges.low[quick], 0), jnp.where(used, edges.high[quick], 0)
-    return still, Knots(condensed.tableau, value, level, low, high, condensed.size, edge, drops)
+    size = condensed.size
+    return still, Knots(condensed.tableau, basis, value, level, low, high, size, edge, drops)
 
 
 def expand(
@@ -112,10 +119,10 @@ def expand(
     """Coefficients of A (rows, m), those of D left 0, and of Q (rows, q)."""
     drops = members.slot >= 0
     coef = jnp.where(found.active, found.value, 0)
-    level = start.level[:, None]
+    level = dot(start.basis, start.level)[:, None]
     held = jnp.where(found.active, level * found.edge, found.value)
     shift = jnp.where(drops[None, :], held - level * start.edge[None, :], coef)
-    rest = still - dot(shift, condensed.U)
+    rest = dot(start.basis, still) - dot(shift, condensed.U)
     slot = jnp.where(drops, members.slot, members.support.size)
     return rest.at[:, slot].set(0, mode="drop"), coef
 

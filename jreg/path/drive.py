@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jreg.path.along import Plan, Task, along, grid_of
+from jreg.path.compiled import compiled
 from jreg.path.inputs import on_device
 from jreg.path.meeting import Meeting, Multiply, product
 from jreg.path.moments import centred, frame, moments, reduced, reducible
@@ -115,8 +116,8 @@ def _swept(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
 def solve_one(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
     """The path of a `checked` problem."""
     if reducible(problem):
-        origin, (sums,) = moments(problem, [np.arange(problem.X.shape[0])])
-        return along(_of_moments(problem, penalty, origin, sums), problem, penalty, plan)
+        origin, sums = moments(problem, [np.arange(problem.X.shape[0])])
+        return along(_of_moments(problem, penalty, origin, sums[0]), problem, penalty, plan)
     problem = dataclasses.replace(problem, X=on_device(problem.X))
     return _solve_rows(problem, partial(product, problem.X), penalty, plan)
 
@@ -157,9 +158,9 @@ def _from_moments(
     go together is multiplied once, and the moments of a fold are those of its cells added up."""
 
     def solve(
-        one: LinearProblem, origin: np.ndarray, parts: list[Array], penalty: Any, plan: Plan
+        one: LinearProblem, origin: Any, parts: Array, own: Any, penalty: Any, plan: Plan
     ) -> Path:
-        task = _of_moments(one, penalty, origin, functools.reduce(jnp.add, parts))
+        task = _of_moments(one, penalty, origin, _added(parts, own))
         return along(task, one, penalty, plan)
 
     base = np.asarray(problem.sample_weight)
@@ -168,12 +169,18 @@ def _from_moments(
             sets = [np.nonzero(cell == c)[0] for c in range(cell.max() + 1)]
             origin, parts = moments(problem, sets)
             for member in members:
-                own = [part for rows, part in zip(sets, parts, strict=True) if member[rows[0]]]
-                yield partial(solve, problem, origin, own)
+                own = np.array([member[rows[0]] for rows in sets])
+                yield partial(solve, problem, origin, parts, own)
         return
     for weight in weights:
         one = dataclasses.replace(problem, sample_weight=weight)
-        yield partial(solve, one, *moments(one, [np.nonzero(weight > 0)[0]]))
+        yield partial(solve, one, *moments(one, [np.nonzero(weight > 0)[0]]), np.array([True]))
+
+
+@compiled
+def _added(parts: Array, own: Array) -> Array:
+    """The moments of those sets of rows that are `own` (n_sets,)."""
+    return jnp.tensordot(own.astype(parts.dtype), parts, 1, precision="highest")
 
 
 def _with_few_cells(members: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

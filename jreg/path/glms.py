@@ -114,7 +114,8 @@ def _model(
     slope = jax.vmap(lambda lam, w: smooth_slope(penalty.at(lam), lam, unit, edges, w))
     bend = at(members, edges.ridge[None, :] * coef - slope(level, coef) / g)
     wanted = jnp.concatenate(parts, axis=1) + bend
-    return knots(frozen.condensed, members, wanted, edges, level / g[:, 0])
+    basis = jnp.eye(level.size, dtype=wanted.dtype)
+    return knots(frozen.condensed, members, wanted, edges, level / g[:, 0], basis)
 
 
 @compiled

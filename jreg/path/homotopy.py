@@ -8,7 +8,8 @@ is known about the one solution into what is known about the next. So the path c
 knot and no factorisation (Osborne, Presnell and Turlach 2000; Efron et al. 2004).
 
 Every coordinate has a `value`: its coefficient if it is active, else its correlation c - Hz, which
-is held at `l * edge` while it is active. Values are kept for all rows (nodes of t) at once.
+is held at `l * edge` while it is active. Values are kept for all rows (nodes of t) at once, as
+combinations of k functions of t: 1 and l where c does not change, else one hat for each row.
 """
 
 from typing import NamedTuple
@@ -27,8 +28,9 @@ class Knots(NamedTuple):
     """The program, pivoted at the start of the path; q coordinates, rows of t."""
 
     tableau: Array  # (q, q) symmetric: H pivoted on the coordinates that are active at the start
-    value: Array  # (rows, q), if nothing joined or dropped
-    level: Array  # (rows,) l at each row, falling or not
+    basis: Array  # (rows, k) functions of t at the rows
+    value: Array  # (k, q): basis @ value is that of the rows, if nothing joined or dropped
+    level: Array  # (k,): basis @ level is l at each row, falling or not
     low: Array  # (q,) edge of negative coefficients, -inf where there are none
     high: Array  # (q,) edge of positive ones
     size: Array  # (q,) diagonal of H; inf for a coordinate that may never join
@@ -81,10 +83,10 @@ def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
     n_start = jnp.sum(start.active)
 
     def knot(tableau: Array, s: _State) -> _State:
-        x, dx = s.value[s.row], s.value[s.row + 1] - s.value[s.row]
-        x = x + s.t * dx
-        level, d_level = start.level[s.row], start.level[s.row + 1] - start.level[s.row]
-        level = level + s.t * d_level
+        step = start.basis[s.row + 1] - start.basis[s.row]
+        here = start.basis[s.row] + s.t * step
+        x, dx = dot(here, s.value), dot(step, s.value)
+        level, d_level = dot(here, start.level), dot(step, start.level)
 
         # time to each event: a coefficient reaches 0, a correlation reaches one of its edges
         sign = jnp.where(s.edge == high, 1, -1)
@@ -100,15 +102,15 @@ def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
         # one pivot on j, or none where a row comes first
         active, pivot = s.active[j], s.diagonal[j]
         edge = jnp.where(active, s.edge[j], jnp.where(up[j] <= down[j], high[j], low[j]))
-        here = number == j
+        at_j = number == j
         column = tableau[j] - dot(s.updates[:, j] * s.factors, s.updates)
-        column = jnp.where(here, pivot, column)
-        v = jnp.where(here, pivot - jnp.where(active, -1, 1), column)
+        column = jnp.where(at_j, pivot, column)
+        v = jnp.where(at_j, pivot - jnp.where(active, -1, 1), column)
         factor = jnp.where(at_row, 0, 1 / pivot)
         excess = s.value[:, j] - jnp.where(active, 0, edge * start.level)
         own = jnp.where(active, edge * start.level, 0) + jnp.where(active, -1, 1) * excess / pivot
         value = s.value - (excess * factor)[:, None] * column[None, :]
-        moved = here & ~at_row
+        moved = at_j & ~at_row
         return _State(
             row=s.row + at_row,
             t=jnp.where(at_row, 0, s.t + time[j]),
@@ -121,7 +123,7 @@ def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
             factors=s.factors.at[s.pending].set(factor),
             pending=s.pending + ~at_row,
             knots=s.knots + ~at_row,
-            out=_record(s),
+            out=_record(start.basis, s),
         )
 
     def unfinished(s: _State) -> Array:
@@ -137,7 +139,7 @@ def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
         clean = jnp.zeros_like(s.updates), jnp.zeros_like(s.factors)
         return tableau, s._replace(updates=clean[0], factors=clean[1], pending=zero)
 
-    n_rows = start.level.size
+    n_rows = start.basis.shape[0]
     state = _State(
         row=zero,
         t=jnp.zeros((), dtype),
@@ -151,7 +153,7 @@ def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
         pending=zero,
         knots=zero,
         out=Followed(
-            value=start.value,
+            value=dot(start.basis, start.value),
             edge=jnp.broadcast_to(start.edge, (n_rows, q)),
             active=jnp.broadcast_to(start.active, (n_rows, q)),
             reached=zero,
@@ -159,13 +161,14 @@ def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
         ),
     )
     tableau, state = jax.lax.while_loop(lambda c: unfinished(c[1]), round_, (start.tableau, state))
-    return _record(state)._replace(reached=state.row, knots=state.knots), tableau
+    found = _record(start.basis, state)
+    return found._replace(reached=state.row, knots=state.knots), tableau
 
 
-def _record(s: _State) -> Followed:
+def _record(basis: Array, s: _State) -> Followed:
     """The next row, as it is if nothing changes on the way there."""
     return s.out._replace(
-        value=s.out.value.at[s.row + 1].set(s.value[s.row + 1]),
+        value=s.out.value.at[s.row + 1].set(dot(basis[s.row + 1], s.value)),
         edge=s.out.edge.at[s.row + 1].set(s.edge),
         active=s.out.active.at[s.row + 1].set(s.active),
     )

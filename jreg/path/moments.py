@@ -9,7 +9,7 @@ losses, gradients and gaps. Golub and Van Loan (2013), section 5.3; Higham (2002
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from jreg.sparse import is_scipy
 from jreg.typing import Array
 
 TALL = 2  # rows for each row that is left, at least
-CHUNK = 4096  # rows multiplied at a time
+CHUNK = 1024  # rows multiplied at a time
 SAMPLE = 256  # rows whose mean is the origin
 NEAR = 3  # deviations between the mean and an origin of 0
 
@@ -40,12 +40,12 @@ def reducible(problem: LinearProblem) -> bool:
     return problem.loss.quadratic and tall and not is_scipy(problem.X)
 
 
-def moments(problem: LinearProblem, sets: Iterable[np.ndarray]) -> tuple[np.ndarray, list[Array]]:
+def moments(problem: LinearProblem, sets: Sequence[np.ndarray]) -> tuple[np.ndarray, Array]:
     """The origin (q,), near the mean of all rows, and the moments of each set of rows (indices).
 
-    Moments (q + 1, q + 1) are sums of s u u' over rows u = [v - origin, 1], v = [x, y - offset] of
-    length q = n_features + n_outputs: in the last row are the first moments and the sum of s. Those
-    of disjoint sets add up to those of their union.
+    Moments (n_sets, q + 1, q + 1) are the upper halves of sums of s u u' over rows u = [v - origin,
+    1], v = [x, y - offset] of length q = n_features + n_outputs: in the last column are the first
+    moments and the sum of s. Those of disjoint sets add up to those of their union.
 
     The origin is 0 where means are within a few deviations of it: rows of equal weight then need no
     copy. Other rows are centred chunk by chunk; X is never copied whole.
@@ -64,29 +64,32 @@ def moments(problem: LinearProblem, sets: Iterable[np.ndarray]) -> tuple[np.ndar
     # BLAS makes half of the products of a square. All from SciPy's: the threads of NumPy's, which
     # wait for more work for a while, would take the cores away.
     add_square, multiply = get_blas_funcs(("syrk", "gemm"), (buffer,))
-    found = []
-    for rows in sets:
+    k = y.shape[1] + 1
+    found = aligned_memory((len(sets), p + k, p + k), X.dtype)
+    for rows, total in zip(sets, found, strict=True):
         square = np.zeros((p, p), X.dtype, order="F")
-        k = y.shape[1] + 1
         cross, rest = np.zeros((p, k), X.dtype), np.zeros((k, k), X.dtype)
         for start in range(0, rows.size, CHUNK):
             some = rows[start : start + CHUNK]
             consecutive = some[-1] - some[0] == some.size - 1
-            at = slice(some[0], some[-1] + 1) if consecutive else some
-            of_y = np.append(y[at] - origin[p:], np.ones((some.size, 1), y.dtype), axis=1)
+            of_y = np.append(y[some] - origin[p:], np.ones((some.size, 1), y.dtype), axis=1)
             if as_it_is and consecutive:
-                of_X = X[at]
+                of_X = X[some[0] : some[-1] + 1]
             else:
-                of_X = np.subtract(X[at], origin[:p], out=buffer[: some.size])
+                of_X = np.take(X, some, axis=0, out=buffer[: some.size], mode="clip")
+                if origin[:p].any():
+                    of_X -= origin[:p]
             if not equal:
-                of_y, of_X = (v * np.sqrt(weight[at])[:, None] for v in (of_y, of_X))
+                root = np.sqrt(weight[some])[:, None]
+                of_y *= root
+                of_X *= root
             square = add_square(1.0, of_X.T, beta=1.0, c=square, overwrite_c=True)  # upper half
             cross += multiply(1.0, of_X.T, of_y.T, trans_b=True)
             rest += multiply(1.0, of_y.T, of_y.T, trans_b=True)
-        square = np.triu(square) + np.triu(square, 1).T
-        total = np.block([[square, cross], [cross.T, rest]])
-        found.append(jnp.asarray(total * weight[0] if equal else total))
-    return origin, found
+        total[:p, :p], total[:p, p:], total[p:, :p], total[p:, p:] = square, cross, 0, rest
+        if equal:
+            total *= weight[0]
+    return origin, jax.device_put(found)
 
 
 def _origin(X: np.ndarray) -> np.ndarray:
@@ -115,7 +118,8 @@ def centred(
     """From the moments of a set of rows; columns (and y) that are constant on it count as 0."""
     eps = jnp.finfo(origin.dtype).eps
     sums = sums / sums[-1, -1]
-    shift, second = sums[-1, :-1], sums[:-1, :-1]
+    shift, second = sums[:-1, -1], jnp.triu(sums[:-1, :-1])
+    second = second + jnp.triu(second, 1).T
     mean, before = origin + shift, jnp.diagonal(second)
     about_mean = second - shift[:, None] * shift[None, :]
     variance = jnp.diagonal(about_mean)

@@ -10,11 +10,12 @@ import numpy as np
 from jreg import checks, plots, tree
 from jreg.linalg import dot
 from jreg.path.inputs import precision, read_design
+from jreg.path.sizes import CAPACITIES, bucket
 from jreg.problem import Linear, LinearProblem
 from jreg.solvers import solve
 from jreg.sparse import is_scipy
 from jreg.status import Status
-from jreg.typing import ArrayLike
+from jreg.typing import Array, ArrayLike
 
 
 @tree.dataclass
@@ -79,6 +80,22 @@ class Path:
                 )
             return _apply(self.loss.classify, eta)
         return _apply(self.loss.inverse_link, eta)
+
+    def predict_rows(self, X: Any, rows: np.ndarray) -> np.ndarray:
+        """eta (n_lams, rows[, n_outputs]) at some rows of an X that has been read. Of a dense X
+        only the columns are taken that some lam uses, where these are few.
+
+        By XLA: threads of NumPy's BLAS wait for more work for a while, and would slow down paths
+        that are solved meanwhile."""
+        coef = np.asarray(self.coef)
+        if is_scipy(X):
+            return _products(X[rows], coef) + self.intercept[:, None]
+        used = coef.any(axis=(0, *range(2, coef.ndim)))
+        size = bucket(int(np.sum(used)), CAPACITIES)  # few shapes, little compiled
+        if 4 * size > X.shape[1]:
+            return np.asarray(_linear(X[rows], coef, self.intercept))
+        columns = np.sort(np.argsort(~used, kind="stable")[:size])
+        return np.asarray(_linear(X[np.ix_(rows, columns)], coef[:, columns], self.intercept))
 
     def row(self, k: int) -> "Path":
         """The path of the k-th lam alone."""
@@ -238,6 +255,11 @@ def _as_rows(X: ArrayLike, n_features: int) -> Any:
     if X.ndim != 2 or X.shape[1] != n_features:
         raise ValueError(f"X must have shape (n_rows, {n_features}); got {X.shape}")
     return X
+
+
+@jax.jit
+def _linear(X: Array, coef: Array, intercept: Array) -> Array:
+    return _products(X, coef) + intercept[:, None]
 
 
 def _products(X: Any, coef: Any) -> Any:

@@ -85,8 +85,16 @@ def _prepare(
     level: Array,
 ) -> tuple[Condensed, Array, Knots]:
     condensed = _condense(known, edges, inverse, members)
-    wanted = jnp.broadcast_to(target[None, :], (level.size, target.size))
-    return condensed, *knots(condensed, members, at(members, wanted), edges, level)
+    basis, of_level, wanted = line(level, target)
+    return condensed, *knots(condensed, members, at(members, wanted), edges, of_level, basis)
+
+
+def line(level: Array, target: Array) -> tuple[Array, Array, Array]:
+    """For a path that is linear in lambda between its knots: the functions 1 and lam at the rows
+    (rows, 2), and lam (2,) and `target` (2, ...) as combinations of them."""
+    one = jnp.ones_like(level)
+    of_level = jnp.array([0, 1], level.dtype)
+    return jnp.stack([one, level], axis=1), of_level, jnp.stack([target, 0 * target])
 
 
 @compiled
@@ -155,7 +163,8 @@ def _model(
         return smooth_slope(penalty.at(lam), lam, unit, edges, w)
 
     wanted = target[None, :] + edges.ridge[None, :] * coef - jax.vmap(remainder)(level, coef)
-    return knots(condensed, members, at(members, wanted), edges, level)
+    basis = jnp.eye(level.size, dtype=level.dtype)
+    return knots(condensed, members, at(members, wanted), edges, level, basis)
 
 
 @compiled

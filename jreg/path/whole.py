@@ -19,10 +19,11 @@ from jreg.path.condense import Edges
 from jreg.path.homotopy import Followed, Knots, follow
 from jreg.path.place import Place
 from jreg.path.squared_model import SquaredModel
-from jreg.path.walk import Outcome, arrive, full_block, leading, start
+from jreg.path.walk import Outcome, arrive, leading, start
 from jreg.typing import Array
 
 LARGEST = 1024  # features: a pivot costs their square
+ROWS = 50  # lambdas in a block
 
 
 def suits(model: SquaredModel) -> bool:
@@ -41,11 +42,10 @@ def walk_whole(
     enters, edges, target = pool.of_rows(pool.may_enter), pool.edges(), pool.of_rows(pool.target)
     tableau, diagonal = pool.known.gram, jnp.diagonal(pool.known.gram)
     lam, active, edge = place.lam, np.zeros(enters.size, bool), np.zeros_like(target)
-    full = full_block()
     while k < lams.size:
-        ends = lams[k : k + full]
+        ends = lams[k : k + ROWS]
         rows = ends.size
-        level = np.concatenate([[lam], ends, np.full(full + 1 - rows, ends[-1])])
+        level = np.concatenate([[lam], ends, np.full(ROWS + 1 - rows, ends[-1])])
         level = level.astype(target.dtype)
         found, coef, tableau = _block(
             tableau, diagonal, target, edges, enters, active, edge, level, rows, model.rank
@@ -94,11 +94,12 @@ def _block(
     diagonal: (q,) of the Gram matrix. target: (q,) correlations with the response.
     """
     low, high = (jnp.where(enters, kink, 0) for kink in (edges.low, edges.high))
-    held = target[None, :] - level[:, None] * edge[None, :]
+    basis, of_level, wanted = squares.line(level, target)
+    held = wanted - of_level[:, None] * edge[None, :]
     pull = dot(jnp.where(active[None, :], held, 0), tableau)
-    value = jnp.where(active[None, :], -pull, target[None, :] - pull)
+    value = jnp.where(active[None, :], -pull, wanted - pull)
     size = jnp.where(enters, diagonal, jnp.inf)
     free = room - jnp.sum(active)
-    begin = Knots(tableau, value, level, low, high, size, edge, active)
+    begin = Knots(tableau, basis, value, of_level, low, high, size, edge, active)
     found, tableau = follow(begin, rows, free)
     return found, jnp.where(found.active, found.value, 0), tableau

@@ -28,13 +28,12 @@ class Measure(NamedTuple):
 def deviance(loss: Any, y: np.ndarray, eta: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Mean deviance: the squared error for `Squared`, -2 log likelihood above the saturated model's
     for others; (n_lams,)."""
-    share = jnp.asarray(weight / weight.sum())
-    prepared = means.prepare(loss, jnp.asarray(y))
-    return np.asarray(_deviances(loss, prepared, jnp.asarray(eta), share))
+    return np.asarray(_deviances(loss, y, eta, weight / weight.sum()))
 
 
 @jax.jit
 def _deviances(loss: Any, y: Any, eta: Any, share: Any) -> Any:
+    y = means.prepare(loss, y)
     return jax.vmap(lambda eta: means.mean_deviance(loss, eta, y, share))(eta)
 
 

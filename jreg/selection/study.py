@@ -101,7 +101,7 @@ def _score(study: Study, fold: Path, k: int) -> np.ndarray:
         scores = _deviance_of_all(study, fold, k)
     else:
         y, offset = np.asarray(problem.y)[test], np.asarray(problem.offset)[test]
-        eta = fold.predict(problem.X[test], "link", offset)
+        eta = fold.predict_rows(problem.X, test) + offset[None]
         scores = study.measure.scores(problem.loss, y, eta, study.weight[test])
     return check_scores(scores, fold.lams.size, study.measure.name)
 
