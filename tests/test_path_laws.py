@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 
 import jreg
+from jreg.path.result import predict_rows
 
 # One shape for nearly everything: every other one would be compiled anew.
 N, P = 30, 8
@@ -442,6 +444,19 @@ def test_predictions():
     assert path.predict(new).dtype == np.float64
     squared = fit(*data())
     assert_same(squared.predict(new), squared.predict(new, "link"), 0)
+
+
+@pytest.mark.parametrize("kind", ["dense", "few columns", "sparse", "two responses"])
+def test_predictions_at_some_rows_of_the_data(kind):
+    X, y = data(p=300 if kind == "few columns" else P)
+    Y = np.stack([y, y**2], axis=1) if kind == "two responses" else y
+    penalty = jreg.GroupL1() if kind == "two responses" else SPARSE["l1"]
+    path = jreg.path(X, Y, penalty, lams=LAMS)
+    rows = np.array([4, 1, 29])
+    held = scipy.sparse.csr_array(X) if kind == "sparse" else X
+    with jax.enable_x64(True):
+        eta = predict_rows(path, held, rows)
+    assert_same(eta, path.predict(X[rows], "link"), 1e-12)
 
 
 def test_predictions_refuse_what_makes_no_sense():

@@ -25,7 +25,7 @@ class GeneralModel:
         self.pool = pool = Pool(data, penalty)
         n, p = int(np.sum(np.asarray(problem.weight) > 0)), problem.mean.size
         self.rank = min(n, p + problem.fit_intercept)
-        self.exact, self.drift = tol, float("inf")
+        self.linear, self.exact, self.drift = False, tol, float("inf")
         self.settled = max(SETTLED * tol**0.5, 10 * float(np.finfo(problem.X.dtype).eps))
         if problem.fit_intercept:
             pool.low[-1] = pool.high[-1] = 0

@@ -81,22 +81,6 @@ class Path:
             return _apply(self.loss.classify, eta)
         return _apply(self.loss.inverse_link, eta)
 
-    def predict_rows(self, X: Any, rows: np.ndarray) -> np.ndarray:
-        """eta (n_lams, rows[, n_outputs]) at some rows of an X that has been read. Of a dense X
-        only the columns are taken that some lam uses, where these are few.
-
-        By XLA: threads of NumPy's BLAS wait for more work for a while, and would slow down paths
-        that are solved meanwhile."""
-        coef = np.asarray(self.coef)
-        if is_scipy(X):
-            return _products(X[rows], coef) + self.intercept[:, None]
-        used = coef.any(axis=(0, *range(2, coef.ndim)))
-        size = bucket(int(np.sum(used)), CAPACITIES)  # few shapes, little compiled
-        if 4 * size > X.shape[1]:
-            return np.asarray(_linear(X[rows], coef, self.intercept))
-        columns = np.sort(np.argsort(~used, kind="stable")[:size])
-        return np.asarray(_linear(X[np.ix_(rows, columns)], coef[:, columns], self.intercept))
-
     def row(self, k: int) -> "Path":
         """The path of the k-th lam alone."""
         arrays = {name: getattr(self, name)[k : k + 1 or None] for name in _PER_LAM}
@@ -255,6 +239,24 @@ def _as_rows(X: ArrayLike, n_features: int) -> Any:
     if X.ndim != 2 or X.shape[1] != n_features:
         raise ValueError(f"X must have shape (n_rows, {n_features}); got {X.shape}")
     return X
+
+
+def predict_rows(path: Path, X: Any, rows: np.ndarray) -> np.ndarray:
+    """eta (n_lams, rows[, n_outputs]) at some rows of an X that has been read. Of a dense X only
+    the columns are taken that some lam uses, where these are few.
+
+    By XLA: threads of NumPy's BLAS wait for more work for a while, and would slow down paths that
+    are solved meanwhile.
+    """
+    coef = np.asarray(path.coef)
+    if is_scipy(X):
+        return _products(X[rows], coef) + path.intercept[:, None]
+    used = coef.any(axis=(0, *range(2, coef.ndim)))
+    size = bucket(int(np.sum(used)), CAPACITIES)  # few shapes, little compiled
+    if 4 * size > X.shape[1]:
+        return np.asarray(_linear(X[rows], coef, path.intercept))
+    columns = np.sort(np.argsort(~used, kind="stable")[:size])
+    return np.asarray(_linear(X[np.ix_(rows, columns)], coef[:, columns], path.intercept))
 
 
 @jax.jit

@@ -23,7 +23,9 @@ from jreg.path.sizes import QUICK, SUPPORTS, bucket
 
 ROWS = {"cpu": 10}  # lambdas in a full block, by backend
 ROWS_ELSEWHERE = 20  # accelerators multiply more right-hand sides in the same time
+FORESEEN = 2 / 3  # of the places for those who join, at most
 MARGIN = 0.1  # a correlation this close to its edge makes a candidate
+LARGE = 400  # rank from which blocks are wide
 SATURATED = 512  # the largest support of which every member may drop in a block
 GIVE_UP = 6  # blocks without one exact row, before the plain solver takes over
 LOOSEST = 1e-5  # error of accepted rows: to go on from a far place takes longer than to be right
@@ -56,6 +58,7 @@ class Model(Protocol):
 
     pool: Pool
     rank: int  # the largest support that can be independent
+    linear: bool  # in lambda between knots, so that a block is followed once
     exact: float  # error up to which a row counts as exact
     drift: float  # error of held correlations, relative, from which the inverse is computed again
 
@@ -104,7 +107,7 @@ def walk(
     place = start(model) if place is None else place
     forced, size, failures, k = Guess.nothing(), full, 0, done
     while k < lams.size:
-        ends = lams[k : k + size]
+        ends = within_sight(model, place, lams[k : k + size])
         guess = choose(model, place, ends[-1], forced)
         model.pool.add(guess.joins)
         members = enlist(model, place, guess)
@@ -116,7 +119,7 @@ def walk(
             accept(k, accepted, found)
             k += accepted
             yield k
-        size = min(full, 2 * size) if exact == ends.size else max(1, accepted)
+        size = min(full, 2 * ends.size) if exact == ends.size else max(1, accepted)
         if exact:
             failures, forced = 0, violators(model, place, found, level, exact + 1)
             place = advance(model, place, members, found, level, exact, ends.size)
@@ -127,7 +130,8 @@ def walk(
         stuck = ends.size == 1 and sum(map(len, grown)) == sum(map(len, forced)) and not accepted
         forced = grown
         sound = np.isfinite(found.error[: ends.size]).all()
-        if failures == GIVE_UP // 2 and sound:
+        nobody = not any(map(len, more))  # is to blame: the inverse is off
+        if sound and (failures == GIVE_UP // 2 or (failures == 1 and nobody)):
             model.restart(place.support)
         elif (stuck or failures >= GIVE_UP) and k < lams.size:
             coef, correlation = plain(k)
@@ -148,12 +152,28 @@ def start(model: Model) -> Place:
     return arrive(model, float(lam), pool.first, pool.correlation)
 
 
+def within_sight(model: Model, place: Place, lams: np.ndarray) -> np.ndarray:
+    """The first of the next lambdas: down to where `FORESEEN` of those for whom there is room are
+    predicted to join. The other places are for those who join unforeseen."""
+    while lams.size > 1:
+        joins = closeness(model, predicted(place, lams[-1]), lams[-1]) >= 1
+        joins[model.pool.index[place.support[place.support >= 0]]] = False
+        if np.count_nonzero(joins) <= FORESEEN * _widest(model):
+            break
+        lams = lams[:-1]
+    return lams
+
+
+def predicted(place: Place, lam: float) -> np.ndarray:
+    """Correlations (p + 1,) at lam if those of a place went on as they do."""
+    return place.correlation + (lam - place.lam) * place.correlation_rate
+
+
 def choose(model: Model, place: Place, lam: float, forced: Guess) -> Guess:
     """Who may change down to `lam`: correlations near an edge, here or there, and coefficients that
     come near 0 on the way."""
-    step = lam - place.lam
-    ahead = place.correlation + step * place.correlation_rate
-    score = np.maximum(closeness(model, place.correlation, place.lam), closeness(model, ahead, lam))
+    here = closeness(model, place.correlation, place.lam)
+    score = np.maximum(here, closeness(model, predicted(place, lam), lam))
     held = place.support[place.support >= 0]
     score[model.pool.index[held]] = 0
     score[forced.joins] = np.inf
@@ -161,7 +181,7 @@ def choose(model: Model, place: Place, lam: float, forced: Guess) -> Guess:
     joins = _largest(score, np.nonzero(score >= 1 - MARGIN)[0], most)
 
     sign = np.sign(place.edge)
-    change = step * place.coef_rate * sign
+    change = (lam - place.lam) * place.coef_rate * sign
     left = place.coef * sign + change
     sizes = np.abs(place.coef[sign != 0])
     near = 0.1 * np.median(sizes) if sizes.size else 0
@@ -171,13 +191,16 @@ def choose(model: Model, place: Place, lam: float, forced: Guess) -> Guess:
     else:
         falls[_largest(left, np.nonzero(falls)[0], falls.sum() - _widest(model))] = False
     falls[forced.drops] = True
+    # places that would be empty cost as much
+    empty = _bucket(model, joins.size + falls.sum()) - joins.size - falls.sum()
+    falls[_largest(-left, np.nonzero((sign != 0) & ~falls)[0], empty)] = True
     return Guess(joins, np.nonzero(falls)[0])
 
 
 def enlist(model: Model, place: Place, guess: Guess) -> Members:
     """The guess as rows of candidates and slots of the support."""
     count = guess.joins.size + guess.drops.size
-    quick = np.full(bucket(max(count, _narrowest(model)), QUICK), -1, np.int32)
+    quick = np.full(_bucket(model, count), -1, np.int32)
     slot = quick.copy()
     quick[: guess.joins.size] = model.pool.position[guess.joins]
     quick[guess.joins.size : count] = place.support[guess.drops]
@@ -241,8 +264,9 @@ def advance(
         edge = _padded(edge, size, 0)
     slots = free[: joined.size]
     support[slots], edge[slots] = members.quick[joined], found.edge[row, joined]
-    changed = np.concatenate([joined, dropped])
-    model.update(changed, np.concatenate([slots, members.slot[dropped]]), size)
+    # drops first: near saturation the joins alone would be more than there is rank for
+    changed = np.concatenate([dropped, joined])
+    model.update(changed, np.concatenate([members.slot[dropped], slots]), size)
 
     # along the last segment, which the look ahead prolongs where the whole block was walked
     other = row + 1 if row == rows else max(row - 1, 0)
@@ -299,12 +323,15 @@ def closeness(model: Model, correlation: np.ndarray, lam: float) -> np.ndarray:
 def _widest(model: Model) -> int:
     """How many may join, or drop, in one block; of thousands, hundreds change from one lambda to
     the next."""
-    return 128 if model.rank < 400 else max(192, model.rank // 25)
+    if model.rank < LARGE:
+        return 128
+    return max(256, model.rank // 16) if model.linear else max(192, model.rank // 25)
 
 
-def _narrowest(model: Model) -> int:
-    """The smallest Q: the same for all blocks, so that little is compiled."""
-    return min(model.pool.n_features, QUICK[1])
+def _bucket(model: Model, count: int) -> int:
+    """Places of Q: at least those of most blocks, so that little is compiled."""
+    usual = QUICK[2] if model.linear and model.rank >= LARGE else QUICK[1]
+    return bucket(max(count, min(model.pool.n_features, usual)), QUICK)
 
 
 def _largest(score: np.ndarray, among: np.ndarray, most: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from jreg.losses import Cox
 from jreg.path import Path
 from jreg.path.along import Plan
 from jreg.path.drive import fits_of_weights
+from jreg.path.result import predict_rows
 from jreg.problem import LinearProblem
 from jreg.selection.cv_path import CVPath
 from jreg.selection.folds import Folds
@@ -101,7 +102,7 @@ def _score(study: Study, fold: Path, k: int) -> np.ndarray:
         scores = _deviance_of_all(study, fold, k)
     else:
         y, offset = np.asarray(problem.y)[test], np.asarray(problem.offset)[test]
-        eta = fold.predict_rows(problem.X, test) + offset[None]
+        eta = predict_rows(fold, problem.X, test) + offset[None]
         scores = study.measure.scores(problem.loss, y, eta, study.weight[test])
     return check_scores(scores, fold.lams.size, study.measure.name)
 
