@@ -21,8 +21,9 @@ from jreg.path.place import Place
 from jreg.path.pool import Pool
 from jreg.path.sizes import QUICK, SUPPORTS, bucket
 
-ROWS = {"cpu": 10}  # lambdas in a full block, by backend
-ROWS_ELSEWHERE = 20  # accelerators multiply more right-hand sides in the same time
+ROWS = 10  # lambdas in a full block
+ROWS_ELSEWHERE = 20  # where more right-hand sides take the same time: accelerators, small data
+SMALL = 128  # rank of data that are small
 FORESEEN = 2 / 3  # of the places for those who join, at most
 MARGIN = 0.1  # a correlation this close to its edge makes a candidate
 LARGE = 400  # rank from which blocks are wide
@@ -103,7 +104,7 @@ def walk(
     plain(k): solve lams[k] by other means; its coefficients and correlations (p,), unit columns.
     done, place: how many are solved already, and where that ended; None: at the null model.
     """
-    full = full_block()
+    full = full_block(model)
     place = start(model) if place is None else place
     forced, size, failures, k = Guess.nothing(), full, 0, done
     while k < lams.size:
@@ -140,9 +141,10 @@ def walk(
             yield k
 
 
-def full_block() -> int:
+def full_block(model: Model) -> int:
     """The lambdas of a block where nothing went wrong."""
-    return ROWS.get(jax.default_backend(), ROWS_ELSEWHERE)
+    large = jax.default_backend() == "cpu" and model.rank > SMALL
+    return ROWS if large else ROWS_ELSEWHERE
 
 
 def start(model: Model) -> Place:
