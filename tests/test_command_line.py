@@ -477,16 +477,16 @@ def interrupt_after(lams, monkeypatch):
 
 
 def test_ctrl_c_keeps_what_is_done(csv, capsys, monkeypatch, tmp_path):
-    interrupt_after(10, monkeypatch)
+    interrupt_after(50, monkeypatch)
     out, plot = tmp_path / "coefs.csv", tmp_path / "path.png"
-    argv = ["--target", "price", "--n-lams", "20", *NUMBERS, "--out", str(out), "--plot", str(plot)]
+    argv = ["--target", "price", "--n-lams", "60", *NUMBERS, "--out", str(out), "--plot", str(plot)]
     assert main(["path", csv(), *argv]) == 130
     text, err = capsys.readouterr()
-    assert "jreg: interrupted after 10 of 20 lams" in err
-    assert len(table_rows(text)) == 10
-    assert "worst gap of the 10 lams" in text
-    assert "10 of 20 lams: converged" in text
-    assert "10 of 20 lams: not computed" in text
+    assert "jreg: interrupted after 50 of 60 lams" in err
+    assert len(table_rows(text)) == 12  # every fifth, and the last
+    assert "worst gap of the 50 lams" in text
+    assert "50 of 60 lams: converged" in text
+    assert "10 of 60 lams: not computed" in text
     assert "nan" not in text
     assert (pd.read_csv(out).status == "NOT_RUN").sum() == 10
     assert is_png(plot)
@@ -594,7 +594,7 @@ def test_ctrl_c_in_the_demo(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     interrupt_after(5, monkeypatch)
     assert main(["demo"]) == 130
-    assert "jreg: interrupted after 10 of 100 lams" in capsys.readouterr().err
+    assert "jreg: interrupted after 50 of 100 lams" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -450,7 +450,7 @@ def test_predictions():
 def test_predictions_at_some_rows_of_the_data(kind):
     X, y = data(p=300 if kind == "few columns" else P)
     Y = np.stack([y, y**2], axis=1) if kind == "two responses" else y
-    penalty = jreg.GroupL1() if kind == "two responses" else SPARSE["l1"]
+    penalty = jreg.GroupLasso(axis=0) if kind == "two responses" else SPARSE["l1"]
     path = jreg.path(X, Y, penalty, lams=LAMS)
     rows = np.array([4, 1, 29])
     held = scipy.sparse.csr_array(X) if kind == "sparse" else X

@@ -24,6 +24,7 @@ from jreg.path.sizes import QUICK, SUPPORTS, bucket
 ROWS = 10  # lambdas in a full block
 ROWS_ELSEWHERE = 20  # where more right-hand sides take the same time: accelerators, small data
 SMALL = 128  # rank of data that are small
+START = 256  # slots of the support, unless the rank is less: fewer sizes are compiled
 FORESEEN = 2 / 3  # of the places for those who join, at most
 MARGIN = 0.1  # a correlation this close to its edge makes a candidate
 LARGE = 400  # rank from which blocks are wide
@@ -296,7 +297,7 @@ def arrive(model: Model, lam: float, coef: np.ndarray, correlation: np.ndarray) 
     free = (low == 0) & (high == 0)
     features = np.nonzero(((coef != 0) & np.isfinite(high)) | free)[0]
     model.pool.add(features)
-    size = bucket(features.size, SUPPORTS)
+    size = bucket(max(features.size, min(model.rank, START)), SUPPORTS)
     support = _padded(model.pool.position[features].astype(np.int32), size, -1)
     sign = coef[features]
     edge = np.where(sign > 0, high[features], np.where(sign < 0, low[features], 0))
