@@ -1,12 +1,12 @@
-"""Ridge paths in closed form: scikit-learn's answers, the plain way's, and what may go wrong."""
+"""Ridge paths: scikit-learn's answers, the plain way's, and what may go wrong."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 
 import jreg
-from jreg.path import along, ridge
+from jreg.path import along, ridge, wide_ridge
 from jreg.status import Status
 
 SHAPES = {"tall": (60, 12), "wide": (25, 70), "many columns": (8, 1300), "one row": (1, 5)}
@@ -57,7 +57,7 @@ def test_numbers_of_scikit_learn(closed, shape, fit_intercept, weighted):
 
 @pytest.mark.parametrize("shape", [(60, 12), (25, 70)], ids=["tall", "wide"])
 @pytest.mark.parametrize("standardize", [True, False])
-def test_is_what_the_plain_way_finds(monkeypatch, shape, standardize):
+def test_is_what_the_plain_way_finds(monkeypatch, closed, shape, standardize):
     """Also with strengths of single features, excluded ones, and columns that are constant."""
     X, y = rows(*shape)
     X[:, 5] = 3.0
@@ -65,6 +65,7 @@ def test_is_what_the_plain_way_finds(monkeypatch, shape, standardize):
     weights[3] = np.inf
     options = {"standardize": standardize, "lams": [3.0, 0.5, 0.01], "tol": 1e-9}
     found = jreg.path(X, y, jreg.Ridge(weights=weights), **options)
+    assert len(closed) == 1
     monkeypatch.setattr(along, "suits_ridge", lambda *_: False)
     plain = jreg.path(X, y, jreg.Ridge(weights=weights), **options)
     np.testing.assert_allclose(found.coef, plain.coef, atol=1e-5)
@@ -134,3 +135,82 @@ def test_folds():
     test = found.folds.test[1]
     wanted = ((fold.predict(X[test]) - y[test][None]) ** 2).mean(axis=1)
     np.testing.assert_allclose(found.fold_scores[1], wanted, rtol=1e-5)
+
+
+# --- other losses, more features than rows ----------------------------------------------------
+
+LOSSES = {"logistic": jreg.Logistic(), "poisson": jreg.Poisson(), "gamma": jreg.losses.Gamma()}
+
+
+def response(kind, eta):
+    rng = np.random.default_rng(4)
+    eta = 1.5 * (eta - eta.mean()) / eta.std()
+    if kind == "logistic":
+        return (eta + rng.logistic(size=eta.size) > 0).astype(float)
+    return (
+        rng.poisson(np.exp(eta)).astype(float) if kind == "poisson" else rng.gamma(3, np.exp(eta))
+    )
+
+
+@pytest.fixture
+def turned(monkeypatch):
+    """How many blocks were solved by the rows; it fails if one is solved in all features."""
+    used, plain = [], wide_ridge.solve_block
+
+    def checked(data, *args):
+        n = data.problem.weight.size
+        assert data.entry.size == n, "needed the plain way for all features"
+        used.append(1)
+        return plain(data, *args)
+
+    monkeypatch.setattr(wide_ridge, "solve_block", checked)
+    return used
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_as_many_coordinates_as_rows(monkeypatch, turned, kind, fit_intercept):
+    """With weights of rows and features, a row and a feature left out, and a constant column."""
+    X, eta = rows(30, 80)
+    X[:, 5] = 3.0
+    y, weight = response(kind, eta), np.random.default_rng(1).uniform(0.5, 2, 30)
+    weight[3] = 0
+    strengths = np.random.default_rng(2).uniform(0.5, 2, 80)
+    strengths[7] = np.inf
+    lams = [2.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02]
+    options = {"lams": lams, "tol": 1e-9, "sample_weight": weight, "fit_intercept": fit_intercept}
+    found = jreg.path(X, y, jreg.Ridge(2.0, weights=strengths), LOSSES[kind], **options)
+    assert len(turned) == 2
+    assert (found.status == Status.CONVERGED).all()
+    assert found.gap.max() <= 1e-9
+    assert (found.coef[:, 7] == 0).all()
+    monkeypatch.setattr(along, "suits_wide_ridge", lambda *_: False)
+    plain = jreg.path(X, y, jreg.Ridge(2.0, weights=strengths), LOSSES[kind], **options)
+    size = np.abs(plain.coef).max(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.coef / size, plain.coef / size, atol=2e-4)
+
+
+def test_logistic_ridge_of_scikit_learn(turned):
+    X, eta = rows(30, 80)
+    y = response("logistic", eta)
+    path = jreg.path(X, y, jreg.Ridge(), jreg.Logistic(), standardize=False, tol=1e-10, n_lams=12)
+    assert len(turned) == 3
+    for k in (0, 5, 11):
+        there = LogisticRegression(C=1 / (30 * path.lams[k]), tol=1e-10, max_iter=10000)
+        there.fit(X, y)
+        size = np.abs(there.coef_).max()
+        np.testing.assert_allclose(path.coef[k], there.coef_[0], atol=1e-4 * size)
+
+
+def test_what_rounding_spoils_is_solved_in_all_features(monkeypatch):
+    X, eta = rows(30, 80)
+    y = response("logistic", eta)
+    original = wide_ridge._turned_back
+
+    def spoilt(*args):
+        params, eta = original(*args)
+        return params._replace(coef=params.coef.at[0].multiply(1.2)), eta
+
+    monkeypatch.setattr(wide_ridge, "_turned_back", spoilt)
+    path = jreg.path(X, y, jreg.Ridge(), jreg.Logistic(), lams=[1.0, 0.3, 0.1])
+    assert (path.status == Status.CONVERGED).all()

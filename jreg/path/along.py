@@ -25,6 +25,8 @@ from jreg.path.squared_model import SquaredModel
 from jreg.path.sweep import explained
 from jreg.path.units import Units, units_of
 from jreg.path.walk import Outcome, walk
+from jreg.path.wide_ridge import solve_wide_ridge
+from jreg.path.wide_ridge import suits as suits_wide_ridge
 from jreg.problem import CentredProblem, Linear, LinearProblem
 from jreg.status import Status
 from jreg.typing import Array, Progress
@@ -143,6 +145,8 @@ def _fill(rows: _Rows, task: Task, penalty: Any, units: Units, tol: float) -> It
         way = solve_path
     elif single and suits_ridge(data, penalty):
         way = solve_ridge
+    elif single and suits_wide_ridge(data, penalty):
+        way = solve_wide_ridge
     if way is not None:
         for block in way(data, penalty, units, rows.lams[rows.lams > 0], tol):
             rows.write(k, block)
@@ -163,7 +167,8 @@ def can_walk(data: Data) -> bool:
         return False
     low, high = map(np.asarray, data.kink)
     free = (low == 0) & (high == 0)
-    return bool(np.all(free | ((high > 0) & (low < 0))) and np.any(~free))
+    excluded = np.isinf(low) & np.isinf(high)
+    return bool(np.all(free | ((high > 0) & (low < 0))) and not np.all(free | excluded))
 
 
 def _walk(rows: _Rows, task: Task, penalty: Any, units: Units, tol: float) -> Iterator[int]:

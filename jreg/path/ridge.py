@@ -45,19 +45,24 @@ def suits(data: Data, penalty: Any) -> bool:
     """Whether the loss is the squared one with one output, X dense and not large both ways, and the
     penalty a ridge that no feature is free of."""
     problem = data.problem
-    ridge = isinstance(penalty, Ridge)
-    if isinstance(penalty, ElasticNet):
-        ridge = bool(np.all(np.asarray(penalty.l1_ratio) == 0))
     least_squares = problem.loss.quadratic and problem.outputs == ()
     small = min(problem.X.shape) <= LARGEST_MODEL and not isinstance(problem.X, Sparse)
-    return ridge and least_squares and small and bool(np.all(_strengths(data, penalty) > 0))
+    chosen = is_ridge(penalty) and least_squares and small
+    return chosen and bool(np.all(strengths(data, penalty) > 0))
+
+
+def is_ridge(penalty: Any) -> bool:
+    """Whether it is the square alone."""
+    if isinstance(penalty, ElasticNet):
+        return bool(np.all(np.asarray(penalty.l1_ratio) == 0))
+    return isinstance(penalty, Ridge)
 
 
 def solve_ridge(
     data: Data, penalty: Any, units: Units, lams: np.ndarray, tol: float
 ) -> Iterator[Block]:
     """Blocks of rows for all `lams` (falling, positive), in this order."""
-    per = _strengths(data, penalty) ** -0.5
+    per = strengths(data, penalty) ** -0.5
     known = (_of_features if data.problem.gram is not None else _of_samples)(data, per)
     point, k = first_point(data), 0
     while k < lams.size:
@@ -78,10 +83,10 @@ def solve_ridge(
         k += block.status.size
 
 
-def _strengths(data: Data, penalty: Any) -> np.ndarray:
+def strengths(data: Data, penalty: Any) -> np.ndarray:
     """Of the features at lam 1; inf for one that is excluded."""
-    strengths = np.asarray(penalty.strengths(np.zeros_like(data.entry)))
-    return np.broadcast_to(strengths, data.entry.shape).astype(data.entry.dtype)
+    found = np.asarray(penalty.strengths(np.zeros_like(data.entry)))
+    return np.broadcast_to(found, data.entry.shape).astype(data.entry.dtype)
 
 
 @compiled
@@ -94,11 +99,11 @@ def _of_features(data: Data, per: Array) -> Decomposed:
 @compiled
 def _of_samples(data: Data, per: Array) -> Decomposed:
     problem, root = data.problem, jnp.sqrt(data.problem.weight)
-    values, vectors = jnp.linalg.eigh(_kernel(problem, per) * root[:, None] * root[None, :])
+    values, vectors = jnp.linalg.eigh(kernel(problem, per) * root[:, None] * root[None, :])
     return Decomposed(vectors, jnp.maximum(values, 0), dot(root * problem.y, vectors))
 
 
-def _kernel(problem: CentredProblem, per: Array) -> Array:
+def kernel(problem: CentredProblem, per: Array) -> Array:
     """`Z V^-1 Z'`, from some columns of X at a time."""
     n, p = problem.X.shape
     width = min(COLUMNS, p)

@@ -44,12 +44,15 @@ class SquaredModel:
         self.inverse: Any = None
         self.condensed: Any = None
         self.members: Any = None
+        self.changed: Any = None  # since the inverse was right
 
     def try_block(self, members: Members, place: Place, level: np.ndarray, rows: int) -> Outcome:
         """Solve on a guess, certify on everything."""
         pool, data = self.pool, self.data
         if not self.linear and pool.freeze(place, level[(rows + 1) // 2]):
             self.restart(place.support)
+        elif self.changed is not None:
+            self._border(*self.changed)
         wanted = pool.of_rows(pool.target)
         room = pool.room(self.rank, place)
         ends = np.int32(rows)
@@ -78,9 +81,11 @@ class SquaredModel:
         return Outcome.of(coef, found, checked)
 
     def update(self, changed: np.ndarray, slots: np.ndarray, size: int) -> None:
-        """The inverse by bordering."""
-        if changed.size == 0:
-            return
+        """The inverse by bordering, where the next block does not need another one."""
+        self.changed = (changed, slots, size) if changed.size else None
+
+    def _border(self, changed: np.ndarray, slots: np.ndarray, size: int) -> None:
+        self.changed = None
         if size > self.inverse.shape[0]:
             self.condensed, self.members = _widen(self.condensed, self.members, size)
         rest = (0, bucket(changed.size, CHANGED) - changed.size)
@@ -92,6 +97,7 @@ class SquaredModel:
 
     def restart(self, support: np.ndarray) -> None:
         """The inverse from afresh."""
+        self.changed = None
         self.inverse = squares.fresh_inverse(self.pool.known, self.pool.edges(), support)
 
 
