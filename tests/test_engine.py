@@ -414,12 +414,15 @@ def test_larger_blocks_of_accelerators_and_small_data(monkeypatch):
 
 @pytest.mark.parametrize("rho", [0.5, 0.9])
 def test_few_guesses_are_wrong(monkeypatch, rho):
-    """Deep into saturation, where as many features drop as join: near the rank, the inverse of the
-    support must be bordered by the drops first."""
+    """Deep into saturation, where as many features drop as join, every block starts where the last
+    one ended: near the rank, the inverse of the support must be bordered by the drops first."""
     X, y = sparse_data(60, 400, rho)
     judged, original = [], walk.judge
 
     def judge(model, place, members, found, rows, tol):
+        held = place.support >= 0
+        begin = found.coef[0, place.support[held]]
+        np.testing.assert_allclose(begin, place.coef[held], atol=1e-6 * np.abs(place.coef).max())
         judged.append((rows, original(model, place, members, found, rows, tol)))
         return judged[-1][1]
 
