@@ -10,7 +10,6 @@ import numpy as np
 from jreg import checks, plots, tree
 from jreg.linalg import dot
 from jreg.path.inputs import precision, read_design
-from jreg.path.sizes import CAPACITIES, bucket
 from jreg.problem import Linear, LinearProblem
 from jreg.solvers import solve
 from jreg.sparse import is_scipy
@@ -252,7 +251,7 @@ def predict_rows(path: Path, X: Any, rows: np.ndarray) -> np.ndarray:
     if is_scipy(X):
         return _products(X[rows], coef) + path.intercept[:, None]
     used = coef.any(axis=(0, *range(2, coef.ndim)))
-    size = bucket(int(np.sum(used)), CAPACITIES)  # few shapes, little compiled
+    size = max(64, 1 << int(np.sum(used)).bit_length())  # few shapes, little compiled
     if 4 * size > X.shape[1]:
         return np.asarray(_linear(X[rows], coef, path.intercept))
     columns = np.sort(np.argsort(~used, kind="stable")[:size])
