@@ -37,11 +37,11 @@ def test_sweeps_invert_quasi_definite_matrices():
         np.testing.assert_allclose(sweep_inverse(jnp.asarray(H)), np.linalg.inv(H), rtol=1e-9)
 
 
-@pytest.mark.parametrize("count", [0, 5, 64, 100, 192])
+@pytest.mark.parametrize("count", [0, 5, 128, 200, 384])
 def test_block_inverse_reads_what_is_filled(count):
     with precision("float64"):
-        H = np.eye(192)
-        H[:count, :count] = positive_definite(192)[:count, :count]
+        H = np.eye(384)
+        H[:count, :count] = positive_definite(384)[:count, :count]
         found = block_inverse(jnp.asarray(H), count)
         np.testing.assert_allclose(found, np.linalg.inv(H), rtol=1e-8, atol=1e-11)
 
@@ -52,9 +52,9 @@ def test_bordered_inverse_is_a_fresh_one():
         G = positive_definite(9, seed=3)
         support = np.array([4, -1, 2, 7, -1, -1], np.int32)  # slots
         quick = np.array([0, 1, 4, -1], np.int32)
-        members = condense.Members(
-            support, np.where(support >= 0, 1.0, 0.0), quick, np.array([-1, -1, 0, -1], np.int32)
-        )
+        slot = np.array([-1, -1, 0, -1], np.int32)
+        edge = np.where(support >= 0, 1.0, 0.0)
+        members = condense.Members.of(support, edge, quick, slot, 9)
         held = support >= 0
         M = np.zeros((6, 6))
         M[np.ix_(held, held)] = np.linalg.inv(G[np.ix_(support[held], support[held])])
@@ -69,7 +69,7 @@ def test_bordered_inverse_is_a_fresh_one():
         T = condense.changed_tableau(condensed.tableau, jnp.asarray(changed))
         inner = sweep_inverse(T, 3)
         found = condense.bordered(
-            condensed, members, jnp.asarray(changed), jnp.asarray(slots), inner
+            condensed.inverse, condensed.U, slot, jnp.asarray(changed), jnp.asarray(slots), inner
         )
         after = np.array([-1, 0, 2, 7, 1, -1])
         held = after >= 0

@@ -12,6 +12,7 @@ Slots: A lives in m slots of the arrays, empty ones hold -1 and have zero rows i
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from jreg.linalg import dot
 from jreg.path.homotopy import Followed, Knots
@@ -25,6 +26,26 @@ class Members(NamedTuple):
     edge: ArrayLike  # (m,) the edge at which each of the support is held; 0 for free and empty ones
     quick: ArrayLike  # (q,) int: Q
     slot: ArrayLike  # (q,) int: the slot of a member of D in A, -1 for a member of J
+    still: ArrayLike  # (m,) bool: in A and not in D
+    source: ArrayLike  # (capacity,) int: the place of each candidate in [A, Q, nothing], Q for D
+
+    @classmethod
+    def of(
+        cls,
+        support: np.ndarray,
+        edge: np.ndarray,
+        quick: np.ndarray,
+        slot: np.ndarray,
+        capacity: int,
+    ) -> "Members":
+        """With what follows from the others."""
+        m, q = support.size, quick.size
+        still, used = support >= 0, quick >= 0
+        source = np.full(capacity, m + q, np.int32)
+        source[support[still]] = np.nonzero(still)[0]
+        source[quick[used]] = m + np.nonzero(used)[0]
+        still[slot[slot >= 0]] = False
+        return cls(support, edge, quick, slot, still, source)
 
 
 class Edges(NamedTuple):
@@ -76,14 +97,10 @@ def at(members: Members, values: Array) -> Array:
     return jnp.where(place[None, :] >= 0, values[:, jnp.maximum(place, 0)], 0)
 
 
-def scatter(members: Members, parts: tuple[Array, Array], capacity: int) -> Array:
-    """Coefficients of A and Q as (rows, capacity)."""
-    of_support, of_quick = parts
-    place = [jnp.where(who < 0, capacity, who) for who in (members.support, members.quick)]
-    coef = jnp.zeros((of_quick.shape[0], capacity), of_quick.dtype)
-    return (
-        coef.at[:, place[0]].set(of_support, mode="drop").at[:, place[1]].set(of_quick, mode="drop")
-    )
+def of_candidates(members: Members, parts: tuple[Array, Array]) -> Array:
+    """Coefficients (rows, capacity) from those of A and Q."""
+    nothing = jnp.zeros((parts[0].shape[0], 1), parts[0].dtype)
+    return jnp.concatenate([*parts, nothing], axis=1)[:, members.source]
 
 
 def knots(
@@ -123,8 +140,7 @@ def expand(
     held = jnp.where(found.active, level * found.edge, found.value)
     shift = jnp.where(drops[None, :], held - level * start.edge[None, :], coef)
     rest = dot(start.basis, still) - dot(shift, condensed.U)
-    slot = jnp.where(drops, members.slot, members.support.size)
-    return rest.at[:, slot].set(0, mode="drop"), coef
+    return jnp.where(members.still[None, :], rest, 0), coef
 
 
 def changed_tableau(tableau: Array, changed: Array) -> Array:
@@ -135,22 +151,22 @@ def changed_tableau(tableau: Array, changed: Array) -> Array:
 
 
 def bordered(
-    condensed: Condensed, members: Members, changed: Array, slots: Array, inner: Array
+    inverse: Array, U: Array, slot: Array, changed: Array, slots: Array, inner: Array
 ) -> Array:
     """M after some of Q changed state: `M + W' inv(T_RR) W`, W' = [M H_AN - E_N, -M_Z].
 
-    changed: (r,) places in Q of the joins N and the drops Z, then -1. slots: (r,) where each is, or
-    will be, in A. inner: inv(T_RR).
+    inverse, U: as in `Condensed`. slot: as in `Members`. changed: (r,) places in Q of the joins N
+    and the drops Z, then -1. slots: (r,) where each is, or will be, in A. inner: inv(T_RR).
     """
-    m = condensed.inverse.shape[0]
+    m = inverse.shape[0]
     used = changed >= 0
     place = jnp.maximum(changed, 0)
-    joins = used & (members.slot[place] < 0)
+    joins = used & (slot[place] < 0)
     unit = jnp.where(joins, slots, -1)[:, None] == jnp.arange(m)[None, :]
-    rows = condensed.U[place]
+    rows = U[place]
     rows = jnp.where(joins[:, None], rows, -rows) - unit.astype(rows.dtype)
     W = jnp.where(used[:, None], rows, 0)
-    M = condensed.inverse + dot(W.T, dot(inner, W))
+    M = inverse + dot(W.T, dot(inner, W))
     freed = jnp.where(used & ~joins, slots, m)
-    gone = jnp.zeros(m, bool).at[freed].set(True, mode="drop")
+    gone = jnp.any(freed[:, None] == jnp.arange(m)[None, :], axis=0)
     return jnp.where(gone[:, None] | gone[None, :], 0, M)

@@ -18,7 +18,16 @@ from jreg.linalg import dot, safe_reciprocal
 from jreg.losses import means
 from jreg.path.candidates import Candidates
 from jreg.path.compiled import compiled
-from jreg.path.condense import Condensed, Edges, Members, at, condense, expand, knots, scatter
+from jreg.path.condense import (
+    Condensed,
+    Edges,
+    Members,
+    at,
+    condense,
+    expand,
+    knots,
+    of_candidates,
+)
 from jreg.path.homotopy import Followed, Knots, follow
 from jreg.path.inverse import support_inverse
 from jreg.path.meeting import Multiply
@@ -63,7 +72,7 @@ def solve_rows(
         still, start = _model(frozen, problem, members, edges, level, penalty, unit, coef, fits)
         found, _ = follow(start, rows, room)
         coef, fits, change = _move(frozen, members, still, start, found, coef, fits, rows)
-        if not change > tol:
+        if not float(change) > tol:
             break
     return Solved(coef, frozen.condensed, found), fits
 
@@ -134,7 +143,7 @@ def _move(
     parts = expand(frozen.condensed, members, still, start, found)
     new = dot(parts[0], frozen.support) + dot(parts[1], frozen.quick)
     moves = ((number >= 1) & (number <= found.reached + 1))[:, None]
-    coef = jnp.where(moves, scatter(members, parts, coef.shape[1]), coef)
+    coef = jnp.where(moves, of_candidates(members, parts), coef)
     new = jnp.where(moves, new, fits)
     change = jnp.sqrt(dot((new - fits) ** 2, frozen.weight) / jnp.sum(frozen.weight))
     counted = (number <= rows) & (number <= found.reached)

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from jreg.linalg import dot
 from jreg.typing import Array
 
-BLOCK = 64  # rows swept together
-LARGE = 256  # rows swept together in larger matrices, of which each sweep reads all
+BLOCK = 128  # rows swept together
 
 
 def sweep_inverse(T: Array, count: Array | int | None = None) -> Array:
@@ -50,8 +49,7 @@ def support_inverse(H: Array, filled: Array) -> Array:
 
 
 def block_inverse(H: Array, count: Array | int | None = None) -> Array:
-    """The inverse of a symmetric positive definite (m, m) matrix, `BLOCK` or `LARGE` rows at a
-    time.
+    """The inverse of a symmetric positive definite (m, m) matrix, `BLOCK` rows at a time.
 
     m must be at most BLOCK or a multiple of it; count as in `sweep_inverse`. Not definite: the
     result means nothing.
@@ -59,21 +57,20 @@ def block_inverse(H: Array, count: Array | int | None = None) -> Array:
     m = H.shape[0]
     if m <= BLOCK:
         return sweep_inverse(H)
-    size = LARGE if m > LARGE and m % LARGE == 0 else BLOCK
     count = m if count is None else count
 
     def sweep(k: Array, H: Array) -> Array:
-        start = k * size
-        rows = jax.lax.dynamic_slice_in_dim(H, start, size)
+        start = k * BLOCK
+        rows = jax.lax.dynamic_slice_in_dim(H, start, BLOCK)
         columns = jax.lax.optimization_barrier(rows.T)  # a plain product is the fast one on CPUs
-        inverse = block_inverse(jax.lax.dynamic_slice_in_dim(rows, start, size, axis=1))
+        inverse = sweep_inverse(jax.lax.dynamic_slice_in_dim(rows, start, BLOCK, axis=1))
         scaled = dot(inverse, rows)
         H = H - dot(columns, scaled)
         H = jax.lax.dynamic_update_slice_in_dim(H, scaled, start, axis=0)
         H = jax.lax.dynamic_update_slice_in_dim(H, scaled.T, start, axis=1)
         return jax.lax.dynamic_update_slice(H, -inverse, (start, start))
 
-    blocks = (count + size - 1) // size
+    blocks = (count + BLOCK - 1) // BLOCK
     swept = -jax.lax.fori_loop(0, blocks, sweep, H)
-    read = jnp.arange(m) < blocks * size
+    read = jnp.arange(m) < blocks * BLOCK
     return jnp.where(read[:, None] & read[None, :], swept, H)

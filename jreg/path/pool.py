@@ -21,7 +21,10 @@ from jreg.typing import Array, ArrayLike
 
 ADDED = 64  # columns added at a time
 OWN_CURVATURE = 1e-4  # of a unit column's, that keeps more columns than rows well-conditioned
-LARGEST_START = 1536 - ADDED  # candidates for which there is room from the start
+LEAST, LARGEST_START = (
+    512 - ADDED,
+    1536 - ADDED,
+)  # candidates for which there is room from the start
 
 
 class Pool:
@@ -46,7 +49,8 @@ class Pool:
         self.may_enter = (self.unit > 0) & np.isfinite(self.high) & (self.high > 0)
         self.ridge = np.zeros_like(self.unit)
         self.index, self.position = np.arange(0), np.full(p + 1, -1)
-        self.known = Candidates(_nothing(0, 0, norm.dtype), _nothing(0, 0, norm.dtype))
+        nothing: Any = np.zeros((0, 0), norm.dtype)
+        self.known = Candidates(nothing, nothing)
         self.capacity = 0
         self.first = self.coefficients(data.null.params)  # of the null model
         self.correlation = self.correlations(data.null.gradient)
@@ -73,12 +77,12 @@ class Pool:
 
         rank: the largest support there can be; half as many candidates more are usual.
         """
-        usual = min(3 * rank // 2, self.n_features, LARGEST_START)
+        usual = min(max(3 * rank // 2, LEAST), self.n_features, LARGEST_START)
         self.capacity = bucket(max(candidates.CHUNK, usual + ADDED), CAPACITIES)
         n, dtype = self.problem.weight.size, self.problem.weight.dtype
         side = self.capacity if products else 0
         rows = 0 if products and isinstance(self.problem.X, Sparse) else self.capacity
-        self.known = Candidates(_nothing(rows, n, dtype), _nothing(side, side, dtype))
+        self.known = _nothing((rows, n), (side, side), dtype)
         self._describe()
 
     def add(self, features: np.ndarray) -> None:
@@ -146,8 +150,9 @@ class Pool:
         return coef
 
 
-def _nothing(rows: int, columns: int, dtype: Any) -> Array:
-    return jnp.zeros((rows, columns), dtype)
+@partial(compiled, static_argnums=(0, 1, 2))
+def _nothing(rows: tuple[int, int], gram: tuple[int, int], dtype: Any) -> Candidates:
+    return Candidates(jnp.zeros(rows, dtype), jnp.zeros(gram, dtype))
 
 
 @compiled

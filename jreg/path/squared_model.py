@@ -1,10 +1,8 @@
 """The squared loss as a model that `walk` can walk."""
 
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jreg.linalg import safe_reciprocal
@@ -43,7 +41,7 @@ class SquaredModel:
             pool.open(self.rank, products=True)
         self.inverse: Any = None
         self.condensed: Any = None
-        self.members: Any = None
+        self.slot: Any = None  # of the members of Q in the support
         self.changed: Any = None  # since the inverse was right
 
     def try_block(self, members: Members, place: Place, level: np.ndarray, rows: int) -> Outcome:
@@ -67,7 +65,7 @@ class SquaredModel:
                 coef=pool.predicted(place, level),
                 tol=self.settled,
             )
-        self.condensed, self.members = solved.condensed, members
+        self.condensed, self.slot = solved.condensed, members.slot
         where: Any = (pool.features, pool.norm, solved.coef, level[1:])
         if data.problem.gram is not None:
             checked = squares.certify_gram(
@@ -86,19 +84,25 @@ class SquaredModel:
 
     def _border(self, changed: np.ndarray, slots: np.ndarray, size: int) -> None:
         self.changed = None
-        if size > self.inverse.shape[0]:
-            self.condensed, self.members = _widen(self.condensed, self.members, size)
+        inverse, U = self.condensed.inverse, self.condensed.U
+        more = (0, size - inverse.shape[0])
+        if more[1]:  # rare, and not worth a program for each pair of sizes
+            inverse, U = np.pad(inverse, (more, more)), np.pad(U, ((0, 0), more))
         rest = (0, bucket(changed.size, CHANGED) - changed.size)
         count = np.int32(changed.size)
         changed = np.pad(changed, rest, constant_values=-1).astype(np.int32)
         slots = np.pad(slots, rest, constant_values=-1).astype(np.int32)
         inner = _inverse_of_changed(self.condensed.tableau, changed, count)
-        self.inverse = _bordered(self.condensed, self.members, changed, slots, inner)
+        self.inverse = _bordered(inverse, U, self.slot, changed, slots, inner)
 
     def restart(self, support: np.ndarray) -> None:
         """The inverse from afresh."""
         self.changed = None
-        self.inverse = squares.fresh_inverse(self.pool.known, self.pool.edges(), support)
+        if (support < 0).all():
+            side = support.size, support.size
+            self.inverse = np.zeros(side, self.data.problem.weight.dtype)
+        else:
+            self.inverse = squares.fresh_inverse(self.pool.known, self.pool.edges(), support)
 
 
 _bordered = compiled(bordered)
@@ -113,17 +117,3 @@ def _inverse_of_changed(tableau: Array, changed: Array, count: Array) -> Array:
 def _of_unit_columns(gram: Array, norm: Array) -> Array:
     per = safe_reciprocal(norm)
     return gram * per[:, None] * per[None, :]
-
-
-@partial(compiled, static_argnames="size")
-def _widen(condensed: Any, members: Any, size: int) -> tuple[Any, Any]:
-    """More slots."""
-    more = (0, size - members.support.size)
-    condensed = condensed._replace(
-        inverse=jnp.pad(condensed.inverse, (more, more)),
-        cross=jnp.pad(condensed.cross, ((0, 0), more)),
-        U=jnp.pad(condensed.U, ((0, 0), more)),
-        slope=jnp.pad(condensed.slope, more),
-    )
-    support = jnp.pad(members.support, more, constant_values=-1)
-    return condensed, members._replace(support=support, edge=jnp.pad(members.edge, more))

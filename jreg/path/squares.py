@@ -24,7 +24,7 @@ from jreg.path.condense import (
     condense,
     expand,
     knots,
-    scatter,
+    of_candidates,
 )
 from jreg.path.extrapolate import MEMORY, extrapolate
 from jreg.path.homotopy import Followed, Knots, follow
@@ -72,7 +72,7 @@ def solve_rows(
     """
     condensed, still, start = _prepare(known, target, edges, inverse, members, level)
     found, _ = follow(start, rows, room)
-    return Solved(_finish(condensed, members, still, start, found, target), condensed, found)
+    return Solved(_finish(condensed, members, still, start, found), condensed, found)
 
 
 @compiled
@@ -99,14 +99,9 @@ def line(level: Array, target: Array) -> tuple[Array, Array, Array]:
 
 @compiled
 def _finish(
-    condensed: Condensed,
-    members: Members,
-    still: Array,
-    start: Knots,
-    found: Followed,
-    target: Array,
+    condensed: Condensed, members: Members, still: Array, start: Knots, found: Followed
 ) -> Array:
-    return scatter(members, expand(condensed, members, still, start, found), target.size)
+    return of_candidates(members, expand(condensed, members, still, start, found))
 
 
 def solve_rows_repeatedly(
@@ -136,9 +131,9 @@ def solve_rows_repeatedly(
         still, start = _model(condensed, members, target, edges, level, penalty, unit, starts[-1])
         found, _ = follow(start, rows, room)
         coef, change = _move(condensed, members, still, start, found, starts[-1], rows)
-        if not change > tol:
+        if not float(change) > tol:
             break
-        if change > last:  # another support: what is remembered is of another map
+        if float(change) > last:  # another support: what is remembered is of another map
             starts, ends = starts[-1:], []
         ends.append(np.asarray(coef))
         starts.append(extrapolate(starts, ends))
@@ -181,7 +176,7 @@ def _move(
     number = jnp.arange(coef.shape[0])
     parts = expand(condensed, members, still, start, found)
     moves = (number >= 1) & (number <= found.reached + 1)
-    new = jnp.where(moves[:, None], scatter(members, parts, coef.shape[1]), coef)
+    new = jnp.where(moves[:, None], of_candidates(members, parts), coef)
     change = jnp.sqrt(jnp.sum((new - coef) ** 2, axis=1))
     return new, jnp.max(jnp.where(number <= rows, change, 0))
 

@@ -208,7 +208,7 @@ def enlist(model: Model, place: Place, guess: Guess) -> Members:
     quick[: guess.joins.size] = model.pool.position[guess.joins]
     quick[guess.joins.size : count] = place.support[guess.drops]
     slot[guess.joins.size : count] = guess.drops
-    return Members(place.support, place.edge, quick, slot)
+    return Members.of(place.support, place.edge, quick, slot, model.pool.capacity)
 
 
 def judge(
