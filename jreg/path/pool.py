@@ -21,10 +21,8 @@ from jreg.typing import Array, ArrayLike
 
 ADDED = 64  # columns added at a time
 OWN_CURVATURE = 1e-4  # of a unit column's, that keeps more columns than rows well-conditioned
-LEAST, LARGEST_START = (
-    512 - ADDED,
-    1536 - ADDED,
-)  # candidates for which there is room from the start
+LEAST = 512 - ADDED  # candidates for which there is room from the start
+LARGEST_START = 1536 - ADDED  # the same, for large data
 
 
 class Pool:
