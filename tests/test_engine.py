@@ -8,7 +8,7 @@ import pytest
 from cases import precision
 
 import jreg
-from jreg.path import along, blocks, condense, glms, moments, squares, walk, whole
+from jreg.path import along, blocks, condense, general_model, glms, moments, squares, walk, whole
 from jreg.path.homotopy import Knots, follow
 from jreg.path.inverse import block_inverse, sweep_inverse
 from jreg.status import Status
@@ -235,6 +235,45 @@ def test_generalised_models_agree_with_solve(loss, fit_intercept):
         one = jreg.solve(problem, jreg.L1(path.lams[8]), tol=1e-10)
     np.testing.assert_allclose(path.coef[8], one.params.coef, atol=2e-3)
     np.testing.assert_allclose(path.intercept[8], one.params.intercept, atol=2e-3)
+
+
+@pytest.mark.parametrize("penalty", [jreg.L1(), jreg.ElasticNet(l1_ratio=0.9)])
+@pytest.mark.parametrize("loss", [jreg.Logistic(), jreg.Poisson()])
+def test_second_derivatives_that_are_kept(monkeypatch, loss, penalty):
+    """Kept for several blocks, the inverse is that of the support's Hessian with the old weights,
+    and the path is the one that a new Hessian in every block finds."""
+    X, y = sparse_data(150, 100)
+    rng = np.random.default_rng(4)
+    rate = 0.1 * y
+    counts = isinstance(loss, jreg.Poisson)
+    y = rng.poisson(np.exp(rate)) if counts else (rate + rng.logistic(size=150) > 0) * 1.0
+    options = {"lam_min_ratio": 0.02, "tol": 1e-9}
+    wanted = jreg.path(X, y, penalty, loss, **options)
+
+    before, kept = {"freeze": glms.freeze, "again": glms.freeze_again}, []
+
+    def again(known, edges, weight, inverse, members, coef):
+        held = members.support >= 0
+        at = members.support[held]
+        Z = np.asarray(known.rows)[at] * np.sqrt(weight)
+        H = Z @ Z.T + np.diag(edges.ridge[at])
+        found = np.asarray(inverse)[np.ix_(held, held)]
+        np.testing.assert_allclose(found @ H, np.eye(at.size), atol=1e-8)
+        kept.append(True)
+        return before["again"](known, edges, weight, inverse, members, coef)
+
+    def afresh(*args):
+        kept.append(False)
+        return before["freeze"](*args)
+
+    monkeypatch.setattr(glms, "freeze_again", again)
+    monkeypatch.setattr(glms, "freeze", afresh)
+    monkeypatch.setattr(general_model, "LARGE", 0)
+    monkeypatch.setattr(general_model, "MOVED", 0.7)
+    path = jreg.path(X, y, penalty, loss, **options)
+    assert (path.status == Status.CONVERGED).all()
+    assert any(kept)
+    np.testing.assert_allclose(path.coef, wanted.coef, atol=1e-4)
 
 
 def test_float32_reaches_its_tolerance():

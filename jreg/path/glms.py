@@ -1,6 +1,7 @@
 """Generalised linear models along a path: prox-Newton for a block of lambdas with one Hessian.
 
-The Hessian is frozen at a predicted point in the middle of the block, H = Z' S W0 Z. Given fits of
+The Hessian is frozen at a predicted point, as a rule in the middle of the block, H = Z' S W0 Z;
+that of a large support is kept for several blocks if its weights move little. Given fits of
 all rows, each row's own gradient and a scalar g_i = sum W_i / sum W0 (its Hessian is about g_i H)
 make a quadratic model with the linear term c_i = Z' (S W0 eta_i - S l'(eta_i) / g_i) and threshold
 lam_i / g_i. Between rows both are interpolated, so one exact path (`homotopy`) solves all rows; new
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jreg.certificates import NullModel, certify_products, to_multiply
 from jreg.linalg import dot, safe_reciprocal
@@ -28,6 +30,7 @@ from jreg.path.condense import (
     knots,
     of_candidates,
 )
+from jreg.path.extrapolate import MEMORY, extrapolate
 from jreg.path.homotopy import Followed, Knots, follow
 from jreg.path.inverse import support_inverse
 from jreg.path.meeting import Multiply
@@ -37,6 +40,7 @@ from jreg.problem import CentredProblem, Linear
 from jreg.typing import Array
 
 REPETITIONS = 60
+PATIENCE = 4  # repetitions before they are extrapolated: most blocks need no more
 
 
 class Frozen(NamedTuple):
@@ -49,7 +53,8 @@ class Frozen(NamedTuple):
 
 
 def solve_rows(
-    known: Candidates,
+    frozen: Frozen,
+    fits: Any,
     problem: CentredProblem,
     edges: Edges,
     members: Members,
@@ -63,22 +68,35 @@ def solve_rows(
 ) -> tuple[Solved, Array]:
     """All rows of a block, and their fits Z theta + b.
 
-    coef: (rows, capacity), a guess; row 0 is exact. penalty: restricted to the candidates.
-    unit: (capacity,) coefficients per coefficient of unit columns. tol: change of the fits, root
-    mean square in the frozen weights, at which they agree.
+    coef, fits: a guess, as in `freeze`. penalty: restricted to the candidates. unit: (capacity,)
+    coefficients per coefficient of unit columns. tol: change of the fits, root mean square in the
+    frozen weights, at which they agree.
     """
-    frozen, fits = _freeze(known, problem, edges, members, coef, rows)
+    starts: list[Any] = [(coef, fits)]
+    ends: list[Any] = []
     for _ in range(REPETITIONS):
-        still, start = _model(frozen, problem, members, edges, level, penalty, unit, coef, fits)
+        now = starts[-1]
+        still, start = _model(frozen, problem, members, edges, level, penalty, unit, *now)
         found, _ = follow(start, rows, room)
-        coef, fits, change = _move(frozen, members, still, start, found, coef, fits, rows)
+        coef, fits, change = _move(frozen, members, still, start, found, *now, rows)
         if not float(change) > tol:
             break
+        ends.append((coef, fits))
+        starts.append((coef, fits) if len(ends) < PATIENCE else _extrapolated(starts, ends))
+        starts, ends = starts[-MEMORY:], ends[1 - MEMORY :]
     return Solved(coef, frozen.condensed, found), fits
 
 
+def _extrapolated(starts: list[Any], ends: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """From pairs of coefficients and fits, which are linear in them."""
+    size = np.shape(ends[0][0])[1]
+    together = [[np.concatenate(pair, axis=1) for pair in pairs] for pairs in (starts, ends)]
+    both = extrapolate(*together)
+    return both[:, :size], both[:, size:]
+
+
 @compiled
-def _freeze(
+def freeze(
     known: Candidates,
     problem: CentredProblem,
     edges: Edges,
@@ -86,19 +104,48 @@ def _freeze(
     coef: Array,
     rows: Array,
 ) -> tuple[Frozen, Array]:
-    """The Hessian in the middle of the block, condensed; and the fits of a guess."""
-    support, quick = jnp.maximum(members.support, 0), jnp.maximum(members.quick, 0)
-    filled = members.support >= 0
-    XA = jnp.where(filled[:, None], known.rows[support], 0)
-    XQ = jnp.where((members.quick >= 0)[:, None], known.rows[quick], 0)
-    fits = dot(coef, known.rows)
+    """The Hessian in the middle of the block, condensed; and the fits of a guess (rows, capacity),
+    of which row 0 is exact."""
+    support, fits = jnp.maximum(members.support, 0), dot(coef, known.rows)
     weight = _curvature(problem, fits[(rows + 1) // 2])
-    root = jnp.sqrt(weight)[None, :]
-    XAw, XQw = XA * root, XQ * root
+    XAw = known.rows[support] * jnp.sqrt(weight)[None, :]
     H = dot(XAw, XAw.T) + jnp.diag(edges.ridge[support])
-    inner = dot(XQw, XQw.T) + jnp.diag(edges.ridge[quick])
-    condensed = condense(support_inverse(H, filled), dot(XQw, XAw.T), inner, members)
-    return Frozen(XA, XQ, weight, condensed), fits
+    inverse = support_inverse(H, members.support >= 0)
+    return _frozen(known, edges, weight, inverse, members), fits
+
+
+@compiled
+def freeze_again(
+    known: Candidates,
+    edges: Edges,
+    weight: Array,
+    inverse: Array,
+    members: Members,
+    coef: Array,
+) -> tuple[Frozen, Array]:
+    """The same with weights S W0 that are kept, and the inverse of their Hessian."""
+    return _frozen(known, edges, weight, inverse, members), dot(coef, known.rows)
+
+
+def _frozen(
+    known: Candidates, edges: Edges, weight: Array, inverse: Array, members: Members
+) -> Frozen:
+    support, quick = jnp.maximum(members.support, 0), jnp.maximum(members.quick, 0)
+    XA = jnp.where((members.support >= 0)[:, None], known.rows[support], 0)
+    XQ = jnp.where((members.quick >= 0)[:, None], known.rows[quick], 0)
+    XQw = XQ * weight[None, :]
+    inner = dot(XQw, XQ.T) + jnp.diag(edges.ridge[quick])
+    return Frozen(XA, XQ, weight, condense(inverse, dot(XQw, XA.T), inner, members))
+
+
+@compiled
+def moved(known: Candidates, problem: CentredProblem, coef: Array, before: Array) -> Array:
+    """How far weights are from those at coefficients (capacity,), up to a factor: root mean square
+    of the relative difference."""
+    weight = _curvature(problem, dot(coef, known.rows))
+    mean = jnp.sum(weight) * safe_reciprocal(jnp.sum(before))
+    off = weight * safe_reciprocal(mean * before) - 1
+    return jnp.sqrt(dot(before, off**2) * safe_reciprocal(jnp.sum(before)))
 
 
 @compiled

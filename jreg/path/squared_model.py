@@ -8,13 +8,12 @@ import numpy as np
 from jreg.linalg import safe_reciprocal
 from jreg.path import squares
 from jreg.path.compiled import compiled
-from jreg.path.condense import Members, bordered, changed_tableau
-from jreg.path.inverse import sweep_inverse
+from jreg.path.condense import Members
+from jreg.path.kept_inverse import KeptInverse
 from jreg.path.meeting import Multiply
 from jreg.path.place import Place
 from jreg.path.pool import Pool
 from jreg.path.setup import Data
-from jreg.path.sizes import CHANGED, bucket
 from jreg.path.walk import Outcome
 from jreg.typing import Array
 
@@ -39,22 +38,18 @@ class SquaredModel:
             pool.take_all(_of_unit_columns(problem.gram, pool.norm))
         else:
             pool.open(self.rank, products=True)
-        self.inverse: Any = None
-        self.condensed: Any = None
-        self.slot: Any = None  # of the members of Q in the support
-        self.changed: Any = None  # since the inverse was right
+        self.kept = KeptInverse()
 
     def try_block(self, members: Members, place: Place, level: np.ndarray, rows: int) -> Outcome:
         """Solve on a guess, certify on everything."""
         pool, data = self.pool, self.data
         if not self.linear and pool.freeze(place, level[(rows + 1) // 2]):
             self.restart(place.support)
-        elif self.changed is not None:
-            self._border(*self.changed)
         wanted = pool.of_rows(pool.target)
         room = pool.room(self.rank, place)
         ends = np.int32(rows)
-        common: Any = (pool.known, wanted, pool.edges(), self.inverse, members, level, ends, room)
+        inverse = self.kept.now()
+        common: Any = (pool.known, wanted, pool.edges(), inverse, members, level, ends, room)
         if self.linear:
             solved = squares.solve_rows(*common)
         else:
@@ -65,7 +60,7 @@ class SquaredModel:
                 coef=pool.predicted(place, level),
                 tol=self.settled,
             )
-        self.condensed, self.slot = solved.condensed, members.slot
+        self.kept.used(solved.condensed, members.slot)
         where: Any = (pool.features, pool.norm, solved.coef, level[1:])
         if data.problem.gram is not None:
             checked = squares.certify_gram(
@@ -80,37 +75,15 @@ class SquaredModel:
 
     def update(self, changed: np.ndarray, slots: np.ndarray, size: int) -> None:
         """The inverse by bordering, where the next block does not need another one."""
-        self.changed = (changed, slots, size) if changed.size else None
-
-    def _border(self, changed: np.ndarray, slots: np.ndarray, size: int) -> None:
-        self.changed = None
-        inverse, U = self.condensed.inverse, self.condensed.U
-        more = (0, size - inverse.shape[0])
-        if more[1]:  # rare, and not worth a program for each pair of sizes
-            inverse, U = np.pad(inverse, (more, more)), np.pad(U, ((0, 0), more))
-        rest = (0, bucket(changed.size, CHANGED) - changed.size)
-        count = np.int32(changed.size)
-        changed = np.pad(changed, rest, constant_values=-1).astype(np.int32)
-        slots = np.pad(slots, rest, constant_values=-1).astype(np.int32)
-        inner = _inverse_of_changed(self.condensed.tableau, changed, count)
-        self.inverse = _bordered(inverse, U, self.slot, changed, slots, inner)
+        self.kept.update(changed, slots, size)
 
     def restart(self, support: np.ndarray) -> None:
         """The inverse from afresh."""
-        self.changed = None
         if (support < 0).all():
             side = support.size, support.size
-            self.inverse = np.zeros(side, self.data.problem.weight.dtype)
+            self.kept.renew(np.zeros(side, self.data.problem.weight.dtype))
         else:
-            self.inverse = squares.fresh_inverse(self.pool.known, self.pool.edges(), support)
-
-
-_bordered = compiled(bordered)
-
-
-@compiled
-def _inverse_of_changed(tableau: Array, changed: Array, count: Array) -> Array:
-    return sweep_inverse(changed_tableau(tableau, changed), count)
+            self.kept.renew(squares.fresh_inverse(self.pool.known, self.pool.edges(), support))
 
 
 @compiled
