@@ -71,7 +71,8 @@ def count(n_features: int) -> Passes:
     _watch("drive", ("setup",), lambda found, *_: first(found))
     _watch("drive", ("moments",), certificate)
     _watch("candidates", ("grow",), lambda found, *args: read(args[-2]))  # those that are used
-    for name, place in (("_freeze", 3), ("_model", 2), ("_move", 1)):  # where the members are
+    # where the members are
+    for name, place in (("freeze", 3), ("freeze_again", 4), ("_model", 2), ("_move", 1)):
         _watch("glms", (name,), lambda found, *args, k=place: read(columns_of(args[k])))
     for name in ("times", "transposed_times"):
         _watch(

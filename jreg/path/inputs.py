@@ -20,6 +20,7 @@ from jreg.typing import ArrayLike, has
 
 ALIGNMENT = 64  # bytes
 LARGE = 2**24  # bytes, from which several threads copy
+MOST = 2**31  # entries of a vector of BLAS
 COPIERS = min(8, os.cpu_count() or 1)
 
 
@@ -53,10 +54,23 @@ def read_matrix(X: ArrayLike, names: Any = None) -> tuple[np.ndarray, tuple[str,
         _refuse_non_numeric(X)
     array = _floating("X", X)
     checks.matrix("X", array)
-    if not np.isfinite(array).all():
+    if not _all_finite(array):
         rows, cols = np.nonzero(~np.isfinite(array))
         raise _not_finite(rows.size, rows[0], columns[cols[0]] if columns else cols[0])
     return array, _names(names, columns, array.shape[1])
+
+
+def _all_finite(X: np.ndarray) -> bool:
+    """Whether all entries are finite. So they are if the sum of their squares is, which BLAS finds
+    in a quarter of the time; that of large ones may overflow all the same."""
+    from scipy.linalg import get_blas_funcs
+
+    if (X.flags.c_contiguous or X.flags.f_contiguous) and X.size < MOST:
+        entries = X.ravel(order="K")
+        dot = get_blas_funcs("dot", (entries,))
+        if np.isfinite(dot(entries, entries)):
+            return True
+    return bool(np.isfinite(X).all())
 
 
 def _not_finite(count: int, row: Any, column: Any) -> ValueError:
