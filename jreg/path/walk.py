@@ -30,6 +30,7 @@ MARGIN = 0.1  # a correlation this close to its edge makes a candidate
 LARGE = 400  # rank from which blocks are wide
 SATURATED = 512  # the largest support of which every member may drop in a block
 GIVE_UP = 6  # blocks without one exact row, before the plain solver takes over
+BLURRED = 0.03  # of the error of exact rows, from which the inverse is computed again
 LOOSEST = 1e-5  # error of accepted rows: to go on from a far place takes longer than to be right
 
 
@@ -286,7 +287,8 @@ def advance(
     held = support >= 0
     off = np.abs(correlation[model.pool.index[support[held]]] - place.lam * edge[held])
     size = place.lam * np.abs(edge).max()
-    if size > 0 and off.max() > model.drift * size:
+    blurred = model.linear and found.error[:row].max() > BLURRED * model.exact
+    if blurred or (size > 0 and off.max() > model.drift * size):
         model.restart(support)
     return place
 
