@@ -120,14 +120,14 @@ class Pool:
         return self.penalty.restrict(np.minimum(self.features, self.n_features - 1))
 
     def freeze(self, place: Place, lam: float) -> bool:
-        """Take the curvature of the penalty's smooth part from a place, once it has changed by a
-        third; whether it did."""
+        """Take the curvature of the penalty's smooth part from a place, once it has changed by
+        half; whether it did."""
         held = place.support >= 0
         at = self.index[place.support[held]]
         theta = np.ones_like(self.unit)
         theta[at] = np.where(place.coef[held] == 0, 1, place.coef[held] * self.unit[at])
         ridge = np.asarray(_curvature(self.penalty, lam, theta[:-1], self.unit[:-1]))
-        moved = np.abs(ridge - self.ridge[:-1]).max() > 0.3 * self.ridge.max()
+        moved = np.abs(ridge - self.ridge[:-1]).max() > 0.5 * self.ridge.max()
         if moved:
             self.ridge[:-1] = ridge
         return bool(moved)
