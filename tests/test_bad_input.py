@@ -12,6 +12,7 @@ from jax.experimental import sparse as jax_sparse
 
 import jreg
 from jreg import tree
+from jreg.path.inputs import read_matrix
 
 N, P = 30, 8
 LAMS = np.array([0.3, 0.1, 0.03])
@@ -74,6 +75,13 @@ def test_path_says_where_a_value_is_missing():
     missing.loc[2, "f"] = pd.NA
     with pytest.raises(ValueError, match=r"X must be finite.*row 2, column f"):
         fit(missing)
+
+
+def test_numbers_whose_sum_overflows_are_finite():
+    large = np.full((2, 2), 1e308)
+    np.testing.assert_array_equal(read_matrix(large)[0], large)
+    with pytest.raises(ValueError, match="2 of its entries"):
+        read_matrix(np.where(np.eye(2) == 1, large, [[np.nan, np.inf], [-np.inf, 1.0]]))
 
 
 def test_path_counts_them():
