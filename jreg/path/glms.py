@@ -74,6 +74,7 @@ def solve_rows(
     """
     starts: list[Any] = [(coef, fits)]
     ends: list[Any] = []
+    last = np.inf
     for _ in range(REPETITIONS):
         now = starts[-1]
         still, start = _model(frozen, problem, members, edges, level, penalty, unit, *now)
@@ -81,9 +82,11 @@ def solve_rows(
         coef, fits, change = _move(frozen, members, still, start, found, *now, rows)
         if not float(change) > tol:
             break
+        if float(change) > last:  # another support: what is remembered is of another map
+            starts, ends = starts[-1:], []
         ends.append((coef, fits))
         starts.append((coef, fits) if len(ends) < PATIENCE else _extrapolated(starts, ends))
-        starts, ends = starts[-MEMORY:], ends[1 - MEMORY :]
+        starts, ends, last = starts[-MEMORY:], ends[1 - MEMORY :], float(change)
     return Solved(coef, frozen.condensed, found), fits
 
 
