@@ -9,7 +9,6 @@ from cases import precision
 
 import jreg
 from jreg.path import along, blocks, condense, general_model, glms, moments, squares, walk, whole
-from jreg.path.extrapolate import extrapolate
 from jreg.path.homotopy import Knots, follow
 from jreg.path.inverse import block_inverse, sweep_inverse
 from jreg.status import Status
@@ -236,16 +235,6 @@ def test_generalised_models_agree_with_solve(loss, fit_intercept):
         one = jreg.solve(problem, jreg.L1(path.lams[8]), tol=1e-10)
     np.testing.assert_allclose(path.coef[8], one.params.coef, atol=2e-3)
     np.testing.assert_allclose(path.intercept[8], one.params.intercept, atol=2e-3)
-
-
-def test_extrapolation_leaves_alone_what_runs_off():
-    """A row that overflows changes neither the others nor raises a warning."""
-    first = np.array([[8.0, 8.0], [1e200, -1e200]])
-    starts = [first, np.array([[5.0, 5.0], [1e300, -1e300]])]
-    ends = [starts[1], np.array([[3.5, 3.5], [np.inf, -np.inf]])]
-    with np.errstate(all="raise"):
-        found = extrapolate(starts, ends)
-    np.testing.assert_allclose(found, [[2.0, 2.0], [np.inf, -np.inf]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("penalty", [jreg.L1(), jreg.ElasticNet(l1_ratio=0.9)])

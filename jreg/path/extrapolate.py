@@ -17,24 +17,18 @@ def extrapolate(starts: Sequence[Any], ends: Sequence[Any]) -> np.ndarray:
         end_k - dEnd c,    c = argmin_c |R_k - dR c|,
 
     dEnd and dR being differences of consecutive evaluations. It is `ends[-1]` where there is only
-    one, and in rows that run off to infinity. Anderson (1965); Walker and Ni (2011), section 2.
+    one. Anderson (1965); Walker and Ni (2011), section 2.
 
     >>> halves = [np.array([[8.0]]), np.array([[4.0]])]
     >>> extrapolate(halves, [0.5 * start + 1 for start in halves]).round(6)  # its fixed point
     array([[2.]])
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _extrapolate(np.stack(starts), np.stack(ends))
-
-
-def _extrapolate(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    R = end - start
+    end = np.stack(ends)
+    R = end - np.stack(starts)
     d_end, dR = np.diff(end, axis=0), np.diff(R, axis=0)
     system = np.einsum("ird,jrd->rij", dR, dR)
     size = np.trace(system, axis1=1, axis2=2)
+    ridge = np.where(size > 0, RIDGE * size, 1)[:, None, None]
     right = np.einsum("ird,rd->ri", dR, R[-1])
-    usable = np.isfinite(size) & np.isfinite(right).all(axis=1)
-    system, right = np.where(usable[:, None, None], system, 0), np.where(usable[:, None], right, 0)
-    ridge = np.where(usable & (size > 0), RIDGE * size, 1)[:, None, None]
     c = np.linalg.solve(system + ridge * np.eye(len(dR)), right[..., None])[..., 0]
-    return np.where(usable[:, None], end[-1] - np.einsum("ri,ird->rd", c, d_end), end[-1])
+    return end[-1] - np.einsum("ri,ird->rd", c, d_end)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jreg.certificates import NullModel, certify_products, to_multiply
 from jreg.linalg import dot, safe_reciprocal
@@ -30,7 +29,6 @@ from jreg.path.condense import (
     knots,
     of_candidates,
 )
-from jreg.path.extrapolate import MEMORY, extrapolate
 from jreg.path.homotopy import Followed, Knots, follow
 from jreg.path.inverse import support_inverse
 from jreg.path.meeting import Multiply
@@ -40,7 +38,6 @@ from jreg.problem import CentredProblem, Linear
 from jreg.typing import Array
 
 REPETITIONS = 60
-PATIENCE = 4  # repetitions before they are extrapolated: most blocks need no more
 
 
 class Frozen(NamedTuple):
@@ -72,30 +69,13 @@ def solve_rows(
     coefficients per coefficient of unit columns. tol: change of the fits, root mean square in the
     frozen weights, at which they agree.
     """
-    starts: list[Any] = [(coef, fits)]
-    ends: list[Any] = []
-    last = np.inf
     for _ in range(REPETITIONS):
-        now = starts[-1]
-        still, start = _model(frozen, problem, members, edges, level, penalty, unit, *now)
+        still, start = _model(frozen, problem, members, edges, level, penalty, unit, coef, fits)
         found, _ = follow(start, rows, room)
-        coef, fits, change = _move(frozen, members, still, start, found, *now, rows)
+        coef, fits, change = _move(frozen, members, still, start, found, coef, fits, rows)
         if not float(change) > tol:
             break
-        if float(change) > last:  # another support: what is remembered is of another map
-            starts, ends = starts[-1:], []
-        ends.append((coef, fits))
-        starts.append((coef, fits) if len(ends) < PATIENCE else _extrapolated(starts, ends))
-        starts, ends, last = starts[-MEMORY:], ends[1 - MEMORY :], float(change)
     return Solved(coef, frozen.condensed, found), fits
-
-
-def _extrapolated(starts: list[Any], ends: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """From pairs of coefficients and fits, which are linear in them."""
-    size = np.shape(ends[0][0])[1]
-    together = [[np.concatenate(pair, axis=1) for pair in pairs] for pairs in (starts, ends)]
-    both = extrapolate(*together)
-    return both[:, :size], both[:, size:]
 
 
 @compiled

@@ -130,14 +130,15 @@ def solve_rows_repeatedly(
     for _ in range(REPETITIONS):
         still, start = _model(condensed, members, target, edges, level, penalty, unit, starts[-1])
         found, _ = follow(start, rows, room)
-        coef, change = _move(condensed, members, still, start, found, starts[-1], rows)
-        if not float(change) > tol:
+        coef, moves = _move(condensed, members, still, start, found, starts[-1], rows)
+        change = float(moves)
+        if not change > tol:
             break
-        if float(change) > last:  # another support: what is remembered is of another map
+        if change > last:  # another support: what is remembered is of another map
             starts, ends = starts[-1:], []
         ends.append(np.asarray(coef))
         starts.append(extrapolate(starts, ends))
-        starts, ends, last = starts[-MEMORY:], ends[1 - MEMORY :], float(change)
+        starts, ends, last = starts[-MEMORY:], ends[1 - MEMORY :], change
     return Solved(coef, condensed, found)
 
 
