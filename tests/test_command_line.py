@@ -611,10 +611,13 @@ def test_the_whole_demo(capsys, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [1, 4])
 def test_ctrl_c_while_jax_computes_does_not_crash_the_process(seconds, tmp_path):
-    # a test run in the background of a shell ignores the signal, and so would its children
+    # a test run in the background of a shell ignores the signal, and so would its children;
+    # one demo after the other, so that the signal finds one however fast the machine is
     program = (
-        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "runpy.run_module('jreg', run_name='__main__')"
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from jreg.__main__ import main\n"
+        "while not (code := main(sys.argv[1:])): pass\n"
+        "sys.exit(code)"
     )
     command = [sys.executable, "-u", "-c", program, "demo", "--out", str(tmp_path / "demo.png")]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
