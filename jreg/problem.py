@@ -183,7 +183,7 @@ class LinearProblem:
 
         def column(name: str, value: ArrayLike, default: float, shape: tuple[int, ...]) -> Array:
             if value is None:
-                return jnp.asarray(np.full(shape, default, X.dtype))
+                return jax.device_put(np.full(shape, default, X.dtype))
             checks.refuse_sparse(name, value)
             if len(shape) == 1:
                 checks.vector(name, value, n_samples)

@@ -65,8 +65,15 @@ def inside(outer: PyTree, piece: str) -> list[Any]:
 
 def cast(tree: PyTree, dtype: Any) -> PyTree:
     """Every leaf as an array of `dtype`, never weakly typed, so that 1, 1.0 and
-    `np.float64(1)` are one trace."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
+    `np.float64(1)` are one trace. Numbers of Python and NumPy are converted by NumPy, where JAX
+    would compile a program for each shape."""
+
+    def convert(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array):
+            return jnp.asarray(leaf, dtype)
+        return jax.device_put(np.array(leaf, dtype))
+
+    return jax.tree.map(convert, tree)
 
 
 def cast_like(tree: PyTree, like: PyTree) -> PyTree:

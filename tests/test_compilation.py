@@ -12,6 +12,7 @@ from loss_cases import LOSSES
 from penalty_cases import PENALTIES
 
 import jreg
+from jreg.path import compiled
 
 N, P = 12, 4
 
@@ -127,6 +128,14 @@ def test_sweep_compiles_once(loss):
         sweep(2, jreg.L1(1.0), jnp.asarray(lams), tol=1e-3, max_steps=7)
     assert first.count > 0
     assert more.count == 0
+
+
+def test_options_that_XLA_does_not_know_are_dropped(monkeypatch):
+    monkeypatch.setattr(compiled, "OPTIONS", {"xla_of_another_day": True})
+    double = compiled.compiled(lambda x: 2 * x)
+    assert double(jnp.float32(3)) == 6
+    assert double(jnp.ones(2)).sum() == 4
+    assert compiled.OPTIONS == {}
 
 
 def test_functions_compile_once_each():

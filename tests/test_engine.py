@@ -11,6 +11,7 @@ import jreg
 from jreg.path import along, blocks, condense, general_model, glms, moments, squares, walk, whole
 from jreg.path.homotopy import Knots, follow
 from jreg.path.inverse import block_inverse, sweep_inverse
+from jreg.path.reading import read_data
 from jreg.status import Status
 
 
@@ -490,3 +491,16 @@ def test_programs_compiled():
     jreg.path(X + 0.01, y)
     assert 0 < first <= 30
     assert compiled() == first
+
+
+def test_reading_compiles_nothing(caplog):
+    """Data and strengths become arrays of JAX without a program of their own."""
+    X, y = sparse_data(41, 7)
+    options = {"sample_weight": np.ones(41, int), "offset": list(y)}
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        penalty, loss = jreg.ElasticNet(2, l1_ratio=0.5), jreg.losses.Huber(2)
+        problem, penalty, _ = read_data(X, y, penalty, loss, **options)
+        assert not caplog.records
+        jnp.asarray(np.ones((41, 3)))
+    assert caplog.records  # it would have been seen
+    assert penalty.lam.dtype == problem.y.dtype == np.float64

@@ -232,7 +232,7 @@ def _assemble(
         whole, task.data.null_deviance, rows.theta, rows.intercept, rows.deviance
     )
     params, ratio, scale = jax.tree.map(np.asarray, (params, ratio, whole.scale))
-    nonzero = np.nan_to_num(params.coef) != 0
+    nonzero = (params.coef > 0) | (params.coef < 0)  # not NaN
     return Path(
         lams=np.asarray(lams, rows.lams.dtype),
         coef=params.coef[back],

@@ -2,8 +2,7 @@
 
 XLA's older emitter of fused loops, a lower level of optimisation and fewer parts of the code each
 save a part of the time that these programs take to compile, together two fifths; how fast they run
-differs by less than the noise. The options are asked for once; a version of XLA that does not know
-them goes without.
+differs by less than the noise. A version of XLA that does not know them goes without.
 """
 
 import functools
@@ -11,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jreg import checks
 
@@ -29,23 +27,25 @@ def compiled(fun: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """
 
     @functools.cache
-    def program() -> Callable[..., Any]:
-        return jax.jit(fun, compiler_options=_options(), **options)
+    def program(*, quick: bool) -> Callable[..., Any]:
+        return jax.jit(fun, compiler_options=OPTIONS if quick else None, **options)
 
     @functools.wraps(fun)
     def call(*args: Any, **kwargs: Any) -> Any:
-        inside = checks.is_traced(args, kwargs)
-        return fun(*args, **kwargs) if inside else program()(*args, **kwargs)
+        if checks.is_traced(args, kwargs):
+            return fun(*args, **kwargs)
+        if OPTIONS and _on_cpu():
+            try:
+                return program(quick=True)(*args, **kwargs)
+            except jax.errors.JaxRuntimeError as error:
+                if "No such compile option" not in str(error):
+                    raise
+                OPTIONS.clear()
+        return program(quick=False)(*args, **kwargs)
 
     return call
 
 
 @functools.cache
-def _options() -> dict[str, Any] | None:
-    if jax.default_backend() != "cpu":
-        return None
-    try:
-        jax.jit(lambda x: x + 1, compiler_options=OPTIONS)(jnp.zeros(()))
-    except jax.errors.JaxRuntimeError:
-        return None
-    return OPTIONS
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"

@@ -34,7 +34,13 @@ CACHED = 2**22  # bytes of an X that is read so quickly that waiting for others 
 def checked(problem: LinearProblem, penalty: Any) -> tuple[LinearProblem, Any]:
     """All but X, which has been read and stays on the host, as arrays of JAX; and the penalty, or
     an error that says what is wrong."""
-    narrow = dataclasses.replace(problem, X=np.zeros((problem.X.shape[0], 1), problem.X.dtype))
+    arrays = {
+        "X": np.zeros((problem.X.shape[0], 1), problem.X.dtype),
+        "y": problem.y,
+        "sample_weight": problem.sample_weight,
+        "offset": problem.offset,
+    }
+    narrow = dataclasses.replace(problem, **jax.device_put(arrays))  # `jnp.asarray` would compile
     found, penalty, _ = check_inputs(narrow, penalty, None)
     return dataclasses.replace(found, X=problem.X), penalty
 

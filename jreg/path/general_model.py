@@ -80,6 +80,7 @@ class GeneralModel:
         large = members.support.size > LARGE
         inverse = self.kept.now() if large and self._near(begin[(rows + 1) // 2]) else None
         if inverse is None:
+            self.kept.renew(None)  # no longer two at a time
             frozen, fits = glms.freeze(known, problem, edges, members, begin, np.int32(rows))
             self.kept.renew(frozen.condensed.inverse)
         else:

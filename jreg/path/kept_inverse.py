@@ -24,7 +24,7 @@ class KeptInverse:
 
     def renew(self, inverse: Array | np.ndarray | None) -> None:
         """Take another inverse, or forget this one."""
-        self.inverse, self._changed = inverse, None
+        self.inverse, self._block, self._changed = inverse, None, None
 
     def used(self, condensed: Condensed, slot: ArrayLike) -> None:
         """A block was solved, with the members of Q in these slots, -1 for none."""

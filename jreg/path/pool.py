@@ -80,7 +80,8 @@ class Pool:
         n, dtype = self.problem.weight.size, self.problem.weight.dtype
         side = self.capacity if products else 0
         rows = 0 if products and isinstance(self.problem.X, Sparse) else self.capacity
-        self.known = _nothing((rows, n), (side, side), dtype)
+        nothing: Any = np.zeros((rows, n), dtype), np.zeros((side, side), dtype)
+        self.known = jax.device_put(Candidates(*nothing))
         self._describe()
 
     def add(self, features: np.ndarray) -> None:
@@ -146,11 +147,6 @@ class Pool:
         moves = (level - place.lam)[:, None] * place.coef_rate[held][None, :]
         coef[:, place.support[held]] = place.coef[held][None, :] + moves
         return coef
-
-
-@partial(compiled, static_argnums=(0, 1, 2))
-def _nothing(rows: tuple[int, int], gram: tuple[int, int], dtype: Any) -> Candidates:
-    return Candidates(jnp.zeros(rows, dtype), jnp.zeros(gram, dtype))
 
 
 @compiled
