@@ -22,7 +22,7 @@ from jreg.typing import Array, ArrayLike
 ADDED = 64  # columns added at a time
 OWN_CURVATURE = 1e-4  # of a unit column's, that keeps more columns than rows well-conditioned
 LEAST = 512 - ADDED  # candidates for which there is room from the start
-LARGEST_START = 1536 - ADDED  # the same, for large data
+LARGEST_START = 2048 - ADDED  # the same, for large data
 
 
 class Pool:
@@ -75,7 +75,7 @@ class Pool:
 
         rank: the largest support there can be; half as many candidates more are usual.
         """
-        usual = min(max(3 * rank // 2, LEAST), self.n_features, LARGEST_START)
+        usual = min(max(3 * rank // 2 - ADDED, LEAST), self.n_features, LARGEST_START)
         self.capacity = bucket(max(candidates.CHUNK, usual + ADDED), CAPACITIES)
         n, dtype = self.problem.weight.size, self.problem.weight.dtype
         side = self.capacity if products else 0
