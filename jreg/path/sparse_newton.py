@@ -36,6 +36,7 @@ from jreg.typing import Array, has
 
 LARGE = 500  # a support that may outgrow this is better met by products than by dense algebra
 LAMBDAS = 10  # in a block
+FIRST_CHAIN = 0.6  # of these, solved beside the others, which are harder
 MARGIN = 0.25  # a feature whose gradient is predicted this close to its kink is a candidate
 INNER = 0.7  # of tol, within which a lambda is solved on its candidates
 
@@ -174,7 +175,7 @@ def _solve(
     data: Data, model: Model, place: Place, chosen: Vector, lams: np.ndarray, tol: float
 ) -> list[Found]:
     """Lambda after lambda on the candidates, each started from the tangent before it; at the same
-    time the last two fifths of the block, which are harder, by a chain of their own."""
+    time those beyond `FIRST_CHAIN` of the block by a chain of their own."""
     columns, index = model.columns(chosen), model.with_intercept(chosen)
     squares, kinks = model.squares[index], model.kinks.at(index)
     offset = np.asarray(data.problem.offset)
@@ -195,7 +196,7 @@ def _solve(
             rows.append(found._replace(eta=found.eta + offset))
         return rows
 
-    first = math.ceil(0.6 * lams.size)
+    first = math.ceil(FIRST_CHAIN * lams.size)
     parts = [part for part in (lams[:first], lams[first:]) if part.size]
     chains = in_threads(iter(parts), chain, lams.dtype, len(parts))
     return [row for rows in chains for row in rows]
