@@ -131,6 +131,8 @@ def plus_zero(z: Array) -> Array:
 def norm_l2(x: Array, axis: int | None, keepdims: bool = False) -> Array:
     """`sqrt(sum x^2)` without overflow; the derivative at 0 is 0.
 
+    The unit is the largest entry, not one of a few constants: XLA makes `c^2 x^2` of `(c x)^2`.
+
     >>> norm_l2(jnp.array([3e30, 4e30]), None)
     Array(5.e+30, dtype=float32)
     """
