@@ -76,7 +76,7 @@ def test_norms_of_entries_of_any_size(dtype):
     norm = jax.jit(lambda x: linalg.norm_l2(x, None))  # XLA may not join constants to overflow
     gradient = jax.jit(jax.grad(norm))
     info = jnp.finfo(dtype)
-    low, high = info.minexp + 8, info.maxexp - 4
+    low, high = info.minexp + 2, info.maxexp - 4
     for top in np.linspace(low, high, 60).astype(int):
         for spread in (1, (high - low) // 12, high - low):
             exponents = np.maximum(top - rng.integers(0, spread, 7), low)
@@ -87,6 +87,8 @@ def test_norms_of_entries_of_any_size(dtype):
             assert got.dtype == dtype
             got = np.ldexp(np.asarray(got, np.longdouble), -int(top))
             np.testing.assert_allclose(got, expected, rtol=8 * float(info.eps))
+            if exponents.min() < info.minexp + 8:  # XLA rounds parts of the derivative to 0
+                continue
             slope = np.asarray(gradient(x), np.longdouble)
             np.testing.assert_allclose(slope, scaled / expected, rtol=0, atol=8 * float(info.eps))
 

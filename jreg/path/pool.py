@@ -77,7 +77,7 @@ class Pool:
         """
         usual = min(max(3 * rank // 2 - ADDED, LEAST), self.n_features, LARGEST_START)
         self.capacity = bucket(max(candidates.CHUNK, usual + ADDED), CAPACITIES)
-        if usual == self.n_features >= candidates.CHUNK:  # it will not grow
+        if usual == self.n_features >= candidates.CHUNK:  # room for all of them, added in any order
             self.capacity = min(self.capacity, (usual // ADDED + 2) * ADDED)
         n, dtype = self.problem.weight.size, self.problem.weight.dtype
         side = self.capacity if products else 0
