@@ -5,7 +5,11 @@ and raise `Refused` for what the user can put right.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+import io
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path as File
 from typing import Any, NamedTuple
 
@@ -274,7 +278,32 @@ def draw(file: str, panels: Sequence[tuple[str, Path, dict[str, float]]]) -> Non
     """For each (title, path, marks) the coefficients, and below them the deviance explained.
 
     Coefficients are those of columns of standard deviation 1 where the path standardised.
+    Ctrl-C leaves the file as it is.
     """
+    with _ctrl_c_at_the_end():
+        picture = _picture(panels, File(file).suffix[1:].lower())
+    File(file).write_bytes(picture)
+
+
+@contextmanager
+def _ctrl_c_at_the_end() -> Iterator[None]:
+    """Put off Ctrl-C: compiled code of matplotlib may take it for a ValueError of its own."""
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not (usual and threading.current_thread() is threading.main_thread()):
+        yield
+        return
+    pressed = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def _picture(panels: Sequence[tuple[str, Path, dict[str, float]]], form: str) -> bytes:
+    """The content of a file of this form (png, pdf, svg)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5 * len(panels), 8.5), dpi=150)
@@ -292,4 +321,6 @@ def draw(file: str, panels: Sequence[tuple[str, Path, dict[str, float]]]) -> Non
             ax=column[0],
         )
         plots.deviance_path(found.lams, found.deviance_ratio, marks=marks, ax=column[1])
-    figure.savefig(file)
+    content = io.BytesIO()
+    figure.savefig(content, format=form)
+    return content.getvalue()

@@ -598,6 +598,28 @@ def test_ctrl_c_in_the_demo(capsys, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_while_drawing_waits_for_its_end(capsys, monkeypatch, csv, tmp_path):
+    # in the middle of matplotlib it became "ValueError: Invalid bounding box"
+    real, drawn = commands.plots.deviance_path, []
+
+    def press(*args, **options):
+        signal.raise_signal(signal.SIGINT)
+        drawn.append(real(*args, **options))
+
+    monkeypatch.setattr(commands.plots, "deviance_path", press)
+    picture = tmp_path / "path.png"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code = main(["path", csv(), "--target", "price", *NUMBERS, "--plot", str(picture)])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert code == 130
+    assert drawn
+    assert "jreg: interrupted" in capsys.readouterr().err
+    assert not picture.exists()
+
+
 @pytest.mark.slow
 def test_the_whole_demo(capsys, tmp_path):
     picture = tmp_path / "demo.png"
