@@ -11,7 +11,7 @@ from sklearn.linear_model import ElasticNetCV, LassoCV
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
 
 import jreg
-from jreg.path import drive
+from jreg.path import cells
 from jreg.path.along import Plan
 from jreg.path.drive import checked, fits_of_weights
 from jreg.path.inputs import precision, read_problem
@@ -114,7 +114,7 @@ def fold_paths(X, y, train, lams, **options):
         problem, penalty = checked(problem, jreg.L1())
         plan = Plan(tol=1e-10, lams=lams, **options)
         weights = np.where(train, 1.0, 0.0)
-        return list(fits_of_weights(problem, penalty, plan, weights))
+        return [fit.path for fit in fits_of_weights(problem, penalty, plan, weights)]
 
 
 @every_shape
@@ -237,8 +237,8 @@ def test_repeats_and_overlapping_splits():
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_folds_of_tall_data_read_it_once(monkeypatch, repeats):
     """The moments of all folds of one drawing are made together."""
-    calls, original = [], drive.moments
-    monkeypatch.setattr(drive, "moments", lambda *a: calls.append(1) or original(*a))
+    calls, original = [], cells.moments
+    monkeypatch.setattr(cells, "moments", lambda *a: calls.append(1) or original(*a))
     X, y, _ = rows(*SHAPES["tall"])
     found = jreg.cross_validate(X, y, folds=4, repeats=repeats, n_lams=6, **TIGHT)
     assert len(calls) == repeats

@@ -9,7 +9,7 @@ from cases import precision
 
 import jreg
 from jreg.path import along, blocks, condense, general_model, glms, moments, squares, walk, whole
-from jreg.path.homotopy import Knots, follow
+from jreg.path.homotopy import Course, Knots, follow
 from jreg.path.inverse import block_inverse, sweep_inverse
 from jreg.path.reading import read_data
 from jreg.status import Status
@@ -80,22 +80,23 @@ def test_bordered_inverse_is_a_fresh_one():
 
 
 @pytest.mark.parametrize("low", [-1.0, -np.inf])
-@pytest.mark.parametrize("by", ["lam", "rows"])
-def test_following_knots_solves_the_program_at_every_row(low, by):
+@pytest.mark.parametrize(("by", "ahead"), [("lam", 1), ("lam", 3), ("lam", 8), ("rows", 1)])
+def test_following_knots_solves_the_program_at_every_row(low, by, ahead):
     """Against coordinate descent on the small program, run to the end; whether what is linear in
-    lambda is kept as such, or row by row."""
+    lambda is kept as such, several rows passed in a step, or row by row."""
     with precision("float64"):
         q, rng = 12, np.random.default_rng(1)
         H, c = positive_definite(q), rng.normal(size=q)
         level = np.abs(c).max() * np.array([1.0, 0.7, 0.4, 0.1, 0.02, 0.02])
         if by == "lam":
-            basis, of_level, wanted = squares.line(jnp.asarray(level), jnp.asarray(c))
+            course, of_level, wanted = squares.line(jnp.asarray(level), jnp.asarray(c))
         else:
-            basis, of_level, wanted = jnp.eye(6), jnp.asarray(level), jnp.broadcast_to(c, (6, q))
+            course, of_level = Course.by_row(6, np.float64), jnp.asarray(level)
+            wanted = jnp.broadcast_to(c, (6, q))
         found, tableau = follow(
             Knots(
                 tableau=jnp.asarray(H),
-                basis=basis,
+                course=course,
                 value=wanted,
                 level=of_level,
                 low=jnp.full(q, low),
@@ -106,7 +107,10 @@ def test_following_knots_solves_the_program_at_every_row(low, by):
             ),
             np.int32(4),
             np.int32(q),
+            ahead=ahead,
+            keep=True,
         )
+        assert found.value.shape == (6, q)
         assert int(found.reached) == 4
         assert int(found.knots) >= q // 2
         for i in range(5):

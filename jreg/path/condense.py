@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jreg.linalg import dot
-from jreg.path.homotopy import Followed, Knots
+from jreg.path.homotopy import Course, Followed, Knots
 from jreg.typing import Array, ArrayLike
 
 
@@ -109,12 +109,12 @@ def knots(
     wanted: Array,
     edges: Edges,
     level: Array,
-    basis: Array,
+    course: Course,
 ) -> tuple[Array, Knots]:
     """Coefficients of A if nothing changed (k, m), and the program on Q.
 
-    wanted: (k, m + q), c of A and Q. level: (k,). basis: (rows, k), as in `Knots`; the rows are the
-    start, each place, and one beyond.
+    wanted: (k, m + q), c of A and Q. level: (k,). course: its rows are the start, each place,
+    and one beyond.
     """
     m = members.support.size
     drops = members.slot >= 0
@@ -127,7 +127,7 @@ def knots(
     used, quick = members.quick >= 0, jnp.maximum(members.quick, 0)
     low, high = jnp.where(used, edges.low[quick], 0), jnp.where(used, edges.high[quick], 0)
     size = condensed.size
-    return still, Knots(condensed.tableau, basis, value, level, low, high, size, edge, drops)
+    return still, Knots(condensed.tableau, course, value, level, low, high, size, edge, drops)
 
 
 def expand(
@@ -136,10 +136,10 @@ def expand(
     """Coefficients of A (rows, m), those of D left 0, and of Q (rows, q)."""
     drops = members.slot >= 0
     coef = jnp.where(found.active, found.value, 0)
-    level = dot(start.basis, start.level)[:, None]
+    level = dot(start.course.basis, start.level)[:, None]
     held = jnp.where(found.active, level * found.edge, found.value)
     shift = jnp.where(drops[None, :], held - level * start.edge[None, :], coef)
-    rest = dot(start.basis, still) - dot(shift, condensed.U)
+    rest = dot(start.course.basis, still) - dot(shift, condensed.U)
     return jnp.where(members.still[None, :], rest, 0), coef
 
 

@@ -2,33 +2,41 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jreg.path.along import Plan, Task, along, grid_of
-from jreg.path.compiled import compiled
+from jreg.path.cells import Cells, added, with_few_cells
 from jreg.path.inputs import on_device
 from jreg.path.meeting import Meeting, Multiply, product
 from jreg.path.moments import centred, frame, moments, reduced, reducible
 from jreg.path.result import Path
 from jreg.path.setup import setup, setup_squares
 from jreg.path.sweep import sweep
-from jreg.path.threads import in_threads
+from jreg.path.threads import THREADS, in_threads
 from jreg.path.units import units_of
 from jreg.problem import LinearProblem
 from jreg.solvers.solve import check_inputs
 from jreg.typing import Array, has
 
-THREADS = min(8, os.cpu_count() or 1)  # paths solved at the same time on CPUs
 TOGETHER = 10  # paths that meet for their products with X, of which THREADS compute at a time
 ROOM = 2**29  # bytes that these may take beyond the size of X
 CACHED = 2**22  # bytes of an X that is read so quickly that waiting for others takes longer
+
+
+class Fit(NamedTuple):
+    """A path on some of the rows; for least squares also the cells of which these are a union."""
+
+    path: Path
+    cells: Cells | None
+
+
+Solve = Callable[[Any, Plan], Path]  # of a penalty
 
 
 def checked(problem: LinearProblem, penalty: Any) -> tuple[LinearProblem, Any]:
@@ -58,7 +66,7 @@ def takes_penalty(problem: LinearProblem, penalty: Any) -> bool:
 
 def fits_of_weights(
     problem: LinearProblem, penalties: Any, plan: Plan, weights: Iterable[np.ndarray]
-) -> Iterator[Path]:
+) -> Iterator[Fit]:
     """The paths of a `checked` problem with its rows weighted anew: rows keep their places, so that
     X is shared and little is compiled again. weights: (n,) each; penalties: one, or a list of one
     for each.
@@ -70,7 +78,7 @@ def fits_of_weights(
     several = penalties if isinstance(penalties, list) else [penalties] * len(weights)
     cpu = jax.default_backend() == "cpu"
     threads, meeting = THREADS if cpu else 1, None
-    tasks: Iterator[Callable[[Any, Plan], Path]]
+    tasks: Iterator[tuple[Solve, Cells | None]]
     if not (takes_loss(problem.loss) and takes_penalty(problem, several[0])):
         tasks = _swept_with(problem, weights)
     elif reducible(problem):
@@ -82,12 +90,16 @@ def fits_of_weights(
         if cpu and _size(problem) > CACHED:
             threads, meeting = _together(problem, len(weights) - 1), place
     pairs = zip(tasks, several, strict=True)
-    task, penalty = next(pairs)
-    first = task(penalty, plan)
+    first = _fit(next(pairs), plan)
     yield first
-    plan = dataclasses.replace(plan, lams=np.asarray(first.lams, float), progress=None)
-    of = lambda pair: pair[0](pair[1], plan)  # noqa: E731
-    yield from in_threads(pairs, of, first.coef.dtype, threads, meeting)
+    plan = dataclasses.replace(plan, lams=np.asarray(first.path.lams, float), progress=None)
+    of = lambda pair: _fit(pair, plan)  # noqa: E731
+    yield from in_threads(pairs, of, first.path.coef.dtype, threads, meeting)
+
+
+def _fit(pair: tuple[tuple[Solve, Cells | None], Any], plan: Plan) -> Fit:
+    (solve, cells), penalty = pair
+    return Fit(solve(penalty, plan), cells)
 
 
 def _together(problem: LinearProblem, fits: int) -> int:
@@ -101,13 +113,11 @@ def _size(problem: LinearProblem) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(problem.X))
 
 
-def _swept_with(
-    problem: LinearProblem, weights: list[np.ndarray]
-) -> Iterator[Callable[[Any, Plan], Path]]:
+def _swept_with(problem: LinearProblem, weights: list[np.ndarray]) -> Iterator[tuple[Solve, None]]:
     problem = dataclasses.replace(problem, X=on_device(problem.X))
     for weight in weights:
         one = dataclasses.replace(problem, sample_weight=jnp.asarray(weight))
-        yield partial(_swept, one)
+        yield partial(_swept, one), None
 
 
 def _swept(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
@@ -122,18 +132,17 @@ def _swept(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
 def solve_one(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
     """The path of a `checked` problem."""
     if reducible(problem):
-        origin, sums = moments(problem, [np.arange(problem.X.shape[0])])
-        return along(_of_moments(problem, penalty, origin, sums[0]), problem, penalty, plan)
+        return _solve_moments(problem, np.arange(problem.X.shape[0]), penalty, plan)
     problem = dataclasses.replace(problem, X=on_device(problem.X))
     return _solve_rows(problem, partial(product, problem.X), penalty, plan)
 
 
 def _from_rows(
     problem: LinearProblem, weights: list[np.ndarray], meeting: Meeting
-) -> Iterator[Callable[[Any, Plan], Path]]:
+) -> Iterator[tuple[Solve, None]]:
     for k, weight in enumerate(weights):
         one = dataclasses.replace(problem, sample_weight=jnp.asarray(weight))
-        yield partial(_solve_rows, one, partial(meeting.product, k))
+        yield partial(_solve_rows, one, partial(meeting.product, k)), None
 
 
 def _solve_rows(problem: LinearProblem, multiply: Multiply, penalty: Any, plan: Plan) -> Path:
@@ -159,52 +168,28 @@ def _of_moments(problem: LinearProblem, penalty: Any, origin: Any, sums: Array) 
 
 def _from_moments(
     problem: LinearProblem, weights: list[np.ndarray]
-) -> Iterator[Callable[[Any, Plan], Path]]:
+) -> Iterator[tuple[Solve, Cells | None]]:
     """Where weights are those of the problem or 0, as in cross-validation, each cell of rows that
     go together is multiplied once, and the moments of a fold are those of its cells added up."""
-
-    def solve(
-        one: LinearProblem, origin: Any, parts: Array, own: Any, penalty: Any, plan: Plan
-    ) -> Path:
-        task = _of_moments(one, penalty, origin, _added(parts, own))
-        return along(task, one, penalty, plan)
-
     base = np.asarray(problem.sample_weight)
     if all(np.all((weight == base) | (weight == 0)) for weight in weights):
-        for members, cell in _with_few_cells(np.stack([weight > 0 for weight in weights])):
-            sets = [np.nonzero(cell == c)[0] for c in range(cell.max() + 1)]
-            origin, parts = moments(problem, sets)
+        for members, kind in with_few_cells(np.stack([weight > 0 for weight in weights])):
+            cells = Cells.of(problem, kind)
             for member in members:
-                own = np.array([member[rows[0]] for rows in sets])
-                yield partial(solve, problem, origin, parts, own)
+                yield partial(_solve_cells, problem, cells, member[cells.first]), cells
         return
     for weight in weights:
         one = dataclasses.replace(problem, sample_weight=weight)
-        yield partial(solve, one, *moments(one, [np.nonzero(weight > 0)[0]]), np.array([True]))
+        yield partial(_solve_moments, one, np.nonzero(weight > 0)[0]), None
 
 
-@compiled
-def _added(parts: Array, own: Array) -> Array:
-    """The moments of those sets of rows that are `own` (n_sets,)."""
-    return jnp.tensordot(own.astype(parts.dtype), parts, 1, precision="highest")
+def _solve_cells(
+    problem: LinearProblem, cells: Cells, own: np.ndarray, penalty: Any, plan: Plan
+) -> Path:
+    task = _of_moments(problem, penalty, cells.origin, added(cells.parts, own))
+    return along(task, problem, penalty, plan)
 
 
-def _with_few_cells(members: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Masks (n_fits, n) in runs of k fits that tell at most k + 1 kinds of rows apart, and the kind
-    (n,) of each row: for each run one pass over X is enough. The folds of one drawing are such a
-    run; those of two are two."""
-    nothing = np.zeros(members.shape[1], int)
-    start, kind = 0, nothing
-    for stop, member in enumerate(members):
-        more = _told_apart(kind, member)
-        if more.max() > stop - start + 1:
-            yield members[start:stop], kind
-            start, more = stop, _told_apart(nothing, member)
-        kind = more
-    yield members[start:], kind
-
-
-def _told_apart(kind: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Kinds 0, 1, ... of the rows that agree in both."""
-    both = 2 * kind + member
-    return (np.cumsum(np.bincount(both) > 0) - 1)[both]
+def _solve_moments(problem: LinearProblem, rows: np.ndarray, penalty: Any, plan: Plan) -> Path:
+    origin, sums = moments(problem, [rows])
+    return along(_of_moments(problem, penalty, origin, sums[0]), problem, penalty, plan)

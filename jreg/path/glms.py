@@ -29,7 +29,7 @@ from jreg.path.condense import (
     knots,
     of_candidates,
 )
-from jreg.path.homotopy import Followed, Knots, follow
+from jreg.path.homotopy import Course, Followed, Knots, follow
 from jreg.path.inverse import support_inverse
 from jreg.path.meeting import Multiply
 from jreg.path.squares import Checked, Solved, smooth_slope
@@ -153,8 +153,8 @@ def _model(
     slope = jax.vmap(lambda lam, w: smooth_slope(penalty.at(lam), lam, unit, edges, w))
     bend = at(members, edges.ridge[None, :] * coef - slope(level, coef) / g)
     wanted = jnp.concatenate(parts, axis=1) + bend
-    basis = jnp.eye(level.size, dtype=wanted.dtype)
-    return knots(frozen.condensed, members, wanted, edges, level / g[:, 0], basis)
+    course = Course.by_row(level.size, wanted.dtype)
+    return knots(frozen.condensed, members, wanted, edges, level / g[:, 0], course)
 
 
 @compiled

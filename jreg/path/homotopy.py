@@ -12,7 +12,8 @@ is held at `l * edge` while it is active. Values are kept for all rows (nodes of
 combinations of k functions of t: 1 and l where c does not change, else one hat for each row.
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +25,23 @@ from jreg.typing import Array
 PIVOTS = 64  # pivots between two updates of the whole tableau
 
 
+class Course(NamedTuple):
+    """The rows of a path."""
+
+    time: Array  # (rows,) t, not falling
+    basis: Array  # (rows, k) functions of t, linear between rows
+
+    @classmethod
+    def by_row(cls, rows: int, dtype: Any) -> "Course":
+        """A hat for each row, so that the program may be another at each."""
+        return cls(jnp.arange(rows, dtype=dtype), jnp.eye(rows, dtype=dtype))
+
+
 class Knots(NamedTuple):
     """The program, pivoted at the start of the path; q coordinates, rows of t."""
 
     tableau: Array  # (q, q) symmetric: H pivoted on the coordinates that are active at the start
-    basis: Array  # (rows, k) functions of t at the rows
+    course: Course
     value: Array  # (k, q): basis @ value is that of the rows, if nothing joined or dropped
     level: Array  # (k,): basis @ level is l at each row, falling or not
     low: Array  # (q,) edge of negative coefficients, -inf where there are none
@@ -50,7 +63,7 @@ class Followed(NamedTuple):
 
 class _State(NamedTuple):
     row: Array  # the last row reached
-    t: Array  # share of the way to the next
+    time: Array  # t
     value: Array
     edge: Array
     active: Array
@@ -63,18 +76,21 @@ class _State(NamedTuple):
     out: Followed
 
 
-@compiled
-def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
+@partial(compiled, static_argnames=("ahead", "keep"))
+def follow(
+    start: Knots, rows: Array, room: Array, *, ahead: int = 1, keep: bool = False
+) -> tuple[Followed, Array | None]:
     """Values at rows 0, 1, ..., `rows`, following every knot on the way; at the row after these,
     what they were if nothing changed any more. It gives up after 2 q knots.
 
-    The second result is the tableau at the end: pivoted on the coordinates that are active there.
-
-    room: how many coordinates more than at the start may be active (the rank that is left). The
-    tableau is updated lazily: only the pivot column is formed at each knot, and
-    all of it every `PIVOTS` knots.
+    room: how many coordinates more than at the start may be active (the rank that is left). ahead:
+    rows that may be passed in one step, more than 1 only where the functions are linear over all
+    rows. keep: whether the second result is wanted, the tableau at the end: pivoted on the
+    coordinates that are active there. The tableau is updated lazily: only the pivot column is
+    formed at each knot, and all of it every `PIVOTS` knots.
     """
     q, dtype = start.low.size, start.value.dtype
+    times, basis = start.course
     number = jnp.arange(q, dtype=jnp.int32)
     zero = jnp.zeros((), jnp.int32)
     may_fall = jnp.isfinite(start.low)
@@ -83,8 +99,11 @@ def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
     n_start = jnp.sum(start.active)
 
     def knot(tableau: Array, s: _State) -> _State:
-        step = start.basis[s.row + 1] - start.basis[s.row]
-        here = start.basis[s.row] + s.t * step
+        end = jnp.minimum(s.row + ahead, rows)
+        span = times[end] - times[s.row]
+        per = jnp.where(span > 0, 1 / jnp.where(span > 0, span, 1), 0)
+        step = (basis[end] - basis[s.row]) * per
+        here = basis[s.row] + (s.time - times[s.row]) * step
         x, dx = dot(here, s.value), dot(step, s.value)
         level, d_level = dot(here, start.level), dot(step, start.level)
 
@@ -97,7 +116,8 @@ def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
         join = jnp.where((s.diagonal > tiny) & ~full, jnp.minimum(up, down), jnp.inf)
         time = jnp.where(number == s.last, jnp.inf, jnp.where(s.active, drop, join))
         j = jnp.argmin(time).astype(jnp.int32)
-        at_row = 1 - s.t <= time[j]
+        at_row = times[end] - s.time <= time[j]
+        now = jnp.where(at_row, times[end], s.time + time[j])
 
         # one pivot on j, or none where a row comes first
         active, pivot = s.active[j], s.diagonal[j]
@@ -112,8 +132,8 @@ def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
         value = s.value - (excess * factor)[:, None] * column[None, :]
         moved = at_j & ~at_row
         return _State(
-            row=s.row + at_row,
-            t=jnp.where(at_row, 0, s.t + time[j]),
+            row=jnp.where(at_row, end, s.row + passed(s.row, end, now)),
+            time=now,
             value=jnp.where(moved[None, :], own[:, None], value),
             edge=jnp.where(moved, jnp.where(active, 0, edge), s.edge),
             active=s.active ^ moved,
@@ -123,8 +143,23 @@ def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
             factors=s.factors.at[s.pending].set(factor),
             pending=s.pending + ~at_row,
             knots=s.knots + ~at_row,
-            out=_record(start.basis, s),
+            out=record(s),
         )
+
+    def passed(row: Array, end: Array, now: Array) -> Array:
+        """How many of the rows between these are reached."""
+        between = row + 1 + jnp.arange(ahead - 1, dtype=jnp.int32)
+        reached = times[jnp.minimum(between, rows)] <= now
+        return jnp.sum((between < end) & reached, dtype=jnp.int32)
+
+    def record(s: _State) -> Followed:
+        """The next rows, as they are if nothing changes on the way there."""
+        following = s.row + 1 + jnp.arange(ahead, dtype=jnp.int32)
+        value = dot(basis[jnp.minimum(following, n_rows - 1)], s.value)
+        new = (value, *(jnp.broadcast_to(of, value.shape) for of in (s.edge, s.active)))
+        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=s.row + 1, axis=0)
+        value, edge, active = (put(old, of) for old, of in zip(s.out[:3], new, strict=True))
+        return s.out._replace(value=value, edge=edge, active=active)
 
     def unfinished(s: _State) -> Array:
         return (s.row < rows) & (s.knots < 2 * q)
@@ -134,15 +169,22 @@ def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
         s = jax.lax.while_loop(
             lambda s: unfinished(s) & (s.pending < PIVOTS), lambda s: knot(tableau, s), s
         )
+        if not keep:
+            return jax.lax.cond(unfinished(s), update, lambda *carry: carry, tableau, s)
+        return update(tableau, s)
+
+    def update(tableau: Array, s: _State) -> tuple[Array, _State]:
         tableau = tableau - dot(s.updates.T, s.factors[:, None] * s.updates)
         tableau = jnp.where(jnp.eye(q, dtype=bool), s.diagonal[None, :], tableau)
         clean = jnp.zeros_like(s.updates), jnp.zeros_like(s.factors)
         return tableau, s._replace(updates=clean[0], factors=clean[1], pending=zero)
 
-    n_rows = start.basis.shape[0]
+    n_rows = basis.shape[0]
+    padded = jnp.minimum(jnp.arange(n_rows + ahead - 1), n_rows - 1)
+    shape = padded.size, q
     state = _State(
         row=zero,
-        t=jnp.zeros((), dtype),
+        time=times[0],
         value=start.value,
         edge=start.edge,
         active=start.active,
@@ -153,25 +195,16 @@ def follow(start: Knots, rows: Array, room: Array) -> tuple[Followed, Array]:
         pending=zero,
         knots=zero,
         out=Followed(
-            value=dot(start.basis, start.value),
-            edge=jnp.broadcast_to(start.edge, (n_rows, q)),
-            active=jnp.broadcast_to(start.active, (n_rows, q)),
+            value=dot(basis[padded], start.value),
+            edge=jnp.broadcast_to(start.edge, shape),
+            active=jnp.broadcast_to(start.active, shape),
             reached=zero,
             knots=zero,
         ),
     )
     tableau, state = jax.lax.while_loop(lambda c: unfinished(c[1]), round_, (start.tableau, state))
-    found = _record(start.basis, state)
-    return found._replace(reached=state.row, knots=state.knots), tableau
-
-
-def _record(basis: Array, s: _State) -> Followed:
-    """The next row, as it is if nothing changes on the way there."""
-    return s.out._replace(
-        value=s.out.value.at[s.row + 1].set(dot(basis[s.row + 1], s.value)),
-        edge=s.out.edge.at[s.row + 1].set(s.edge),
-        active=s.out.active.at[s.row + 1].set(s.active),
-    )
+    value, edge, active = (of[:n_rows] for of in record(state)[:3])
+    return Followed(value, edge, active, state.row, state.knots), tableau if keep else None
 
 
 def _time(distance: Array, speed: Array) -> Array:

@@ -11,6 +11,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import jax
@@ -21,12 +22,13 @@ from jreg import linalg
 from jreg.path.compiled import compiled
 from jreg.path.inputs import aligned_memory
 from jreg.path.setup import LARGEST_MODEL
+from jreg.path.threads import in_threads, one_core_each
 from jreg.problem import CentredProblem, LinearProblem
 from jreg.sparse import is_scipy
 from jreg.typing import Array
 
 TALL = 2  # rows for each row that is left, at least
-CHUNK = 4096  # rows multiplied at a time
+CHUNK = 1024  # rows multiplied at a time
 SAMPLE = 256  # rows whose mean is the origin
 NEAR = 3  # deviations between the mean and an origin of 0
 
@@ -43,53 +45,72 @@ def reducible(problem: LinearProblem) -> bool:
 def moments(problem: LinearProblem, sets: Sequence[np.ndarray]) -> tuple[np.ndarray, Array]:
     """The origin (q,), near the mean of all rows, and the moments of each set of rows (indices).
 
-    Moments (n_sets, q + 1, q + 1) are the upper halves of sums of s u u' over rows u = [v - origin,
-    1], v = [x, y - offset] of length q = n_features + n_outputs: in the last column are the first
-    moments and the sum of s. Those of disjoint sets add up to those of their union.
+    Moments (n_sets, q + 1, q + 1) are sums of s u u' over rows u = [v - origin, 1], v = [x, y -
+    offset] of length q = n_features + n_outputs: in the last column are the first moments and the
+    sum of s. Those of disjoint sets add up to those of their union.
 
     The origin is 0 where means are within a few deviations of it: rows of equal weight then need no
     copy. Other rows are centred chunk by chunk; X is never copied whole.
     """
-    from scipy.linalg import get_blas_funcs
-
     X, weight = problem.X, np.asarray(problem.sample_weight)
     y = np.asarray(problem.y) - np.asarray(problem.offset)
     y = y.reshape(len(y), -1)
     present = np.nonzero(weight > 0)[0]
     some = present[:: -(-present.size // SAMPLE)]
     origin = np.concatenate([_origin(X[some]), np.mean(y[some], axis=0)])
-    p, equal = X.shape[1], np.ptp(weight) == 0
+    data, p, q = _Rows(X, y, weight, origin, np.ptp(weight) == 0), X.shape[1], origin.size
+    with one_core_each() as threads:
+        pieces = -(-2 * threads // len(sets))  # of each set, so that there is work for all
+        found = aligned_memory((len(sets), pieces, q + 1, q + 1), X.dtype)
+        split = [piece for rows in sets for piece in np.array_split(rows, pieces)]
+        spaces: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(threads):
+            spaces.put((np.empty((CHUNK, p), X.dtype), np.empty((p, p), X.dtype)))
+        work = zip(split, found.reshape(-1, q + 1, q + 1), strict=True)
+        list(in_threads(work, partial(_add_up, data, spaces), X.dtype, threads))
+    return origin, jax.device_put(found[:, 0] if pieces == 1 else found.sum(axis=1))
+
+
+class _Rows(NamedTuple):
+    X: np.ndarray  # (n, p)
+    y: np.ndarray  # (n, k) less the offset
+    weight: np.ndarray  # (n,)
+    origin: np.ndarray  # (p + k,)
+    equal: bool  # whether all weights are
+
+
+def _add_up(data: _Rows, spaces: SimpleQueue[Any], piece: tuple[np.ndarray, np.ndarray]) -> None:
+    """Put the moments of some rows into an array, a chunk at a time.
+
+    spaces: memory (CHUNK, p) and (p, p) for each thread; new memory would come page by page.
+    """
+    X, y, weight, origin, equal = data
+    rows, total = piece
+    p = X.shape[1]
     as_it_is = equal and X.flags.c_contiguous and not origin[:p].any()
-    buffer = np.empty((CHUNK, p), X.dtype)
-    # BLAS makes half of the products of a square, the lower half in less time. All from SciPy's:
-    # the threads of NumPy's, which wait for more work for a while, would take the cores away.
-    add_square, multiply = get_blas_funcs(("syrk", "gemm"), (buffer,))
-    k = y.shape[1] + 1
-    found = aligned_memory((len(sets), p + k, p + k), X.dtype)
-    for rows, total in zip(sets, found, strict=True):
-        square = np.zeros((p, p), X.dtype, order="F")
-        cross, rest = np.zeros((p, k), X.dtype), np.zeros((k, k), X.dtype)
-        for start in range(0, rows.size, CHUNK):
-            some = rows[start : start + CHUNK]
-            consecutive = some[-1] - some[0] == some.size - 1
-            of_y = np.append(y[some] - origin[p:], np.ones((some.size, 1), y.dtype), axis=1)
-            if as_it_is and consecutive:
-                of_X = X[some[0] : some[-1] + 1]
-            else:
-                of_X = np.take(X, some, axis=0, out=buffer[: some.size], mode="clip")
-                if origin[:p].any():
-                    of_X -= origin[:p]
-            if not equal:
-                root = np.sqrt(weight[some])[:, None]
-                of_y *= root
-                of_X *= root
-            square = add_square(1.0, of_X.T, beta=1.0, c=square, overwrite_c=True, lower=True)
-            cross += multiply(1.0, of_X.T, of_y.T, trans_b=True)
-            rest += multiply(1.0, of_y.T, of_y.T, trans_b=True)
-        total[:p, :p], total[:p, p:], total[p:, :p], total[p:, p:] = square.T, cross, 0, rest
-        if equal:
-            total *= weight[0]
-    return origin, jax.device_put(found)
+    buffer, square = space = spaces.get()
+    total[:] = 0
+    for start in range(0, rows.size, CHUNK):
+        some = rows[start : start + CHUNK]
+        consecutive = some[-1] - some[0] == some.size - 1
+        of_y = np.append(y[some] - origin[p:], np.ones((some.size, 1), y.dtype), axis=1)
+        if as_it_is and consecutive:
+            of_X = X[some[0] : some[-1] + 1]
+        else:
+            of_X = np.take(X, some, axis=0, out=buffer[: some.size], mode="clip")
+            if origin[:p].any():
+                of_X -= origin[:p]
+        if not equal:
+            root = np.sqrt(weight[some])[:, None]
+            of_y *= root
+            of_X *= root
+        total[:p, :p] += np.matmul(of_X.T, of_X, out=square)  # of which BLAS makes half
+        total[:p, p:] += of_X.T @ of_y
+        total[p:, p:] += of_y.T @ of_y
+    total[p:, :p] = total[:p, p:].T
+    if equal:
+        total *= weight[0]
+    spaces.put(space)
 
 
 def _origin(X: np.ndarray) -> np.ndarray:
@@ -118,8 +139,7 @@ def centred(
     """From the moments of a set of rows; columns (and y) that are constant on it count as 0."""
     eps = jnp.finfo(origin.dtype).eps
     sums = sums / sums[-1, -1]
-    shift, second = sums[:-1, -1], jnp.triu(sums[:-1, :-1])
-    second = second + jnp.triu(second, 1).T
+    shift, second = sums[:-1, -1], sums[:-1, :-1]
     mean, before = origin + shift, jnp.diagonal(second)
     about_mean = second - shift[:, None] * shift[None, :]
     variance = jnp.diagonal(about_mean)

@@ -45,7 +45,7 @@ def fit_at(
 
         def along(**lams: Any) -> Path:
             one = dataclasses.replace(plan, **lams)
-            return next(fits_of_weights(problem, penalty, one, [problem.sample_weight]))
+            return next(fits_of_weights(problem, penalty, one, [problem.sample_weight])).path
 
         start = float(along(n_lams=1).lams[0])
         ratio = max(wanted[0] / start, LONGEST)

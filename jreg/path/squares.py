@@ -27,13 +27,14 @@ from jreg.path.condense import (
     of_candidates,
 )
 from jreg.path.extrapolate import MEMORY, extrapolate
-from jreg.path.homotopy import Followed, Knots, follow
+from jreg.path.homotopy import Course, Followed, Knots, follow
 from jreg.path.inverse import support_inverse
 from jreg.path.meeting import Multiply
 from jreg.problem import CentredProblem
 from jreg.typing import Array
 
 REPETITIONS = 100
+AHEAD = 4  # rows passed in one step, on a path that is linear in lambda between its knots
 
 
 class Solved(NamedTuple):
@@ -71,7 +72,7 @@ def solve_rows(
     programs, so that the longest is compiled once for each size of Q.
     """
     condensed, still, start = _prepare(known, target, edges, inverse, members, level)
-    found, _ = follow(start, rows, room)
+    found, _ = follow(start, rows, room, ahead=AHEAD)
     return Solved(_finish(condensed, members, still, start, found), condensed, found)
 
 
@@ -85,16 +86,17 @@ def _prepare(
     level: Array,
 ) -> tuple[Condensed, Array, Knots]:
     condensed = _condense(known, edges, inverse, members)
-    basis, of_level, wanted = line(level, target)
-    return condensed, *knots(condensed, members, at(members, wanted), edges, of_level, basis)
+    course, of_level, wanted = line(level, target)
+    return condensed, *knots(condensed, members, at(members, wanted), edges, of_level, course)
 
 
-def line(level: Array, target: Array) -> tuple[Array, Array, Array]:
-    """For a path that is linear in lambda between its knots: the functions 1 and lam at the rows
-    (rows, 2), and lam (2,) and `target` (2, ...) as combinations of them."""
+def line(level: Array, target: Array) -> tuple[Course, Array, Array]:
+    """For a path that is linear in lambda between its knots: the functions 1 and lam, with -lam as
+    the time, and lam (2,) and `target` (2, ...) as combinations of them."""
     one = jnp.ones_like(level)
     of_level = jnp.array([0, 1], level.dtype)
-    return jnp.stack([one, level], axis=1), of_level, jnp.stack([target, 0 * target])
+    course = Course(-level, jnp.stack([one, level], axis=1))
+    return course, of_level, jnp.stack([target, 0 * target])
 
 
 @compiled
@@ -159,8 +161,8 @@ def _model(
         return smooth_slope(penalty.at(lam), lam, unit, edges, w)
 
     wanted = target[None, :] + edges.ridge[None, :] * coef - jax.vmap(remainder)(level, coef)
-    basis = jnp.eye(level.size, dtype=level.dtype)
-    return knots(condensed, members, at(members, wanted), edges, level, basis)
+    course = Course.by_row(level.size, level.dtype)
+    return knots(condensed, members, at(members, wanted), edges, level, course)
 
 
 @compiled

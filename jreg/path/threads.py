@@ -1,14 +1,44 @@
-"""Several paths at the same time, their results one after another."""
+"""Several things at the same time, their results one after another."""
 
+import functools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from queue import SimpleQueue
 from typing import Any
 
 from jreg.path.inputs import precision
 from jreg.path.meeting import Meeting
+
+THREADS = min(8, os.cpu_count() or 1)  # that compute at the same time on CPUs
+_blas = threading.Lock()
+
+
+@contextmanager
+def one_core_each() -> Iterator[int]:
+    """Keep the products of NumPy in the thread that asks for them, and yield how many threads to
+    use: BLAS scales less well over cores, and its threads look out for more work for a while after
+    a product, which takes the cores away from everybody else.
+
+    Without threadpoolctl, which comes with scikit-learn, BLAS has the cores: one thread.
+    """
+    control = _control()
+    if control is None:
+        yield 1
+        return
+    with _blas, control.limit(limits=1, user_api="blas"):
+        yield THREADS
+
+
+@functools.cache
+def _control() -> Any:
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    return ThreadpoolController()
 
 
 def in_threads(

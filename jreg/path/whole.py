@@ -7,6 +7,7 @@ first row that is not exact `walk` takes over, which computes its inverse afresh
 """
 
 from collections.abc import Callable, Generator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from jreg.path.walk import Outcome, arrive, leading, start
 from jreg.typing import Array
 
 LARGEST = 1024  # features: a pivot costs their square
-ROWS = 50  # lambdas in a block
+ROWS = 100  # lambdas in a block
 
 
 def suits(model: SquaredModel) -> bool:
@@ -48,7 +49,17 @@ def walk_whole(
         level = np.concatenate([[lam], ends, np.full(ROWS + 1 - rows, ends[-1])])
         level = level.astype(target.dtype)
         found, coef, tableau = _block(
-            tableau, diagonal, target, edges, enters, active, edge, level, rows, model.rank
+            tableau,
+            diagonal,
+            target,
+            edges,
+            enters,
+            active,
+            edge,
+            level,
+            rows,
+            model.rank,
+            keep=k + rows < lams.size,
         )
         checked = squares.certify_gram(
             model.penalty,
@@ -75,7 +86,7 @@ def walk_whole(
     return k, place
 
 
-@compiled
+@partial(compiled, static_argnames="keep")
 def _block(
     tableau: Array,
     diagonal: Array,
@@ -87,19 +98,21 @@ def _block(
     level: Array,
     rows: Array,
     room: Array,
-) -> tuple[Followed, Array, Array]:
+    *,
+    keep: bool,
+) -> tuple[Followed, Array, Array | None]:
     """The path from a solution with these `active` features, on whose rows and columns `tableau` is
-    pivoted; its coefficients (rows, q); and the tableau at its end.
+    pivoted; its coefficients (rows, q); and, to `keep`, the tableau at its end.
 
     diagonal: (q,) of the Gram matrix. target: (q,) correlations with the response.
     """
     low, high = (jnp.where(enters, kink, 0) for kink in (edges.low, edges.high))
-    basis, of_level, wanted = squares.line(level, target)
+    course, of_level, wanted = squares.line(level, target)
     held = wanted - of_level[:, None] * edge[None, :]
     pull = dot(jnp.where(active[None, :], held, 0), tableau)
     value = jnp.where(active[None, :], -pull, wanted - pull)
     size = jnp.where(enters, diagonal, jnp.inf)
     free = room - jnp.sum(active)
-    begin = Knots(tableau, basis, value, of_level, low, high, size, edge, active)
-    found, tableau = follow(begin, rows, free)
+    begin = Knots(tableau, course, value, of_level, low, high, size, edge, active)
+    found, tableau = follow(begin, rows, free, ahead=squares.AHEAD, keep=keep)
     return found, jnp.where(found.active, found.value, 0), tableau

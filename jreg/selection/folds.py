@@ -59,12 +59,17 @@ def read_folds(
         found = _joined([_drawn(folds, y, groups, rng, classes) for _ in range(int(repeats))])
     else:
         _once(repeats, "folds that are given")
-        folds = list(folds)
-        numbers = bool(folds) and all(isinstance(entry, Number | np.generic) for entry in folds)
-        found = _of_ids(np.asarray(folds), n) if numbers else _of_pairs(folds, n)
+        folds = np.asarray(folds) if hasattr(folds, "__array__") else list(folds)
+        found = _of_ids(np.asarray(folds), n) if _are_numbers(folds) else _of_pairs(folds, n)
     if groups is not None:
         _keep_whole(np.asarray(groups), found)
     return found
+
+
+def _are_numbers(folds: np.ndarray | list[Any]) -> bool:
+    if isinstance(folds, np.ndarray) and folds.dtype != object:
+        return folds.ndim == 1 and folds.size > 0
+    return len(folds) > 0 and all(isinstance(entry, Number | np.generic) for entry in folds)
 
 
 def _keep_whole(groups: np.ndarray, folds: Folds) -> None:

@@ -227,9 +227,9 @@ def _resampled(
         for k, one in enumerate(drawn):
             check_rows(problem, y[one > 0], f"{name} {k} of the rows")
         fits = fits_of_weights(problem, penalty, plan, [weight, *drawn])
-        whole = next(fits)
+        whole = next(fits).path
         found: list[np.ndarray] = []
-        for path in fits:
+        for path, _ in fits:
             check_path(path, f"{name} {len(found)} of the rows")
             found.append(kept(path))
             report(len(found))

@@ -8,12 +8,13 @@ import numpy as np
 from jreg.losses import Cox
 from jreg.path import Path
 from jreg.path.along import Plan
+from jreg.path.cells import Cells, squared_errors
 from jreg.path.drive import fits_of_weights
 from jreg.path.result import predict_rows
 from jreg.problem import LinearProblem
 from jreg.selection.cv_path import CVPath
 from jreg.selection.folds import Folds
-from jreg.selection.measures import Measure, check_scores
+from jreg.selection.measures import Measure, check_scores, deviance, squared_error
 from jreg.status import Status
 from jreg.typing import has
 
@@ -51,13 +52,13 @@ def run(
     """
     weights = study.weights()
     fits = fits_of_weights(study.problem, penalties, study.plan, weights)
-    whole = list(variants(weights[0], next(fits)))
+    whole = list(variants(weights[0], next(fits).path))
     scores: list[list[np.ndarray]] = [[] for _ in whole]
     report(1)
-    for k, fold in enumerate(fits):
+    for k, (fold, cells) in enumerate(fits):
         check_path(fold, f"fold {k}")
         for column, (_, path) in zip(scores, variants(weights[1 + k], fold), strict=True):
-            column.append(_score(study, path, k))
+            column.append(_score(study, path, k, cells))
         report(2 + k)
     return [
         _result(study, setting, path, np.stack(column))
@@ -66,7 +67,7 @@ def run(
 
 
 def _result(study: Study, setting: Setting, path: Path, scores: np.ndarray) -> CVPath:
-    weight = study.folds.test @ _counted(study)
+    weight = np.sum(study.folds.test * _counted(study)[None], axis=1)
     mean, error = summary(scores, weight)
     if np.isnan(mean).all():
         k = int(np.argmax(np.isnan(scores).any(axis=1)))
@@ -95,12 +96,16 @@ def summary(scores: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndar
     return mean, np.sqrt(variance / max(len(scores) - 1, 1))
 
 
-def _score(study: Study, fold: Path, k: int) -> np.ndarray:
+def _score(study: Study, fold: Path, k: int, cells: Cells | None) -> np.ndarray:
     """The scores (n_lams,) of a fold's path on the rows that it left out."""
     problem, test = study.problem, np.nonzero(study.folds.test[k])[0]
+    scores = None
     if has(problem.loss, "mean") and study.measure.name == "deviance":
         scores = _deviance_of_all(study, fold, k)
-    else:
+    elif cells is not None and study.measure.scores in (deviance, squared_error):
+        held = study.folds.test[k] & (study.weight > 0)
+        scores = squared_errors(cells, held, fold.coef, fold.intercept)
+    if scores is None:
         y, offset = np.asarray(problem.y)[test], np.asarray(problem.offset)[test]
         eta = predict_rows(fold, problem.X, test) + offset[None]
         scores = study.measure.scores(problem.loss, y, eta, study.weight[test])
