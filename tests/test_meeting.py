@@ -153,7 +153,7 @@ def test_who_stops_listening_ends_it():
 
 @pytest.mark.parametrize("loss", [jreg.Squared(), jreg.Logistic()], ids=["squared", "logistic"])
 def test_passes_of_ten_folds(products, monkeypatch, loss):
-    """At most three times as many as those of one path, and of the same answers each time; where
+    """At most twice as many as those of one path, and of the same answers each time; where
     X is small, each makes its own."""
     X = RNG.normal(size=(100, 400))
     y = X[:, :5] @ np.ones(5) + RNG.normal(size=100)
@@ -168,7 +168,7 @@ def test_passes_of_ten_folds(products, monkeypatch, loss):
     monkeypatch.setattr(drive, "CACHED", 0)
     found = jreg.cross_validate(X, y, **options)
     np.testing.assert_allclose(found.fold_scores, apart.fold_scores, rtol=1e-4)
-    assert alone < len(products) <= 3 * alone
+    assert alone <= len(products) <= 2 * alone
     again = jreg.cross_validate(X, y, **options)
     np.testing.assert_array_equal(again.fold_scores, found.fold_scores)
 
@@ -189,5 +189,5 @@ def test_large_folds_do_not_all_meet(monkeypatch):
     many = jreg.cross_validate(X, y, n_lams=20, tol=1e-9)
     monkeypatch.setattr(drive, "ROOM", 0)
     few = jreg.cross_validate(X, y, n_lams=20, tol=1e-9)
-    assert together == [10, drive.THREADS]
+    assert together == [11, drive.THREADS]
     np.testing.assert_allclose(few.fold_scores, many.fold_scores, rtol=1e-6)

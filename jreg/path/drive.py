@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from jreg.problem import LinearProblem
 from jreg.solvers.solve import check_inputs
 from jreg.typing import Array, has
 
-TOGETHER = 10  # paths that meet for their products with X, of which THREADS compute at a time
+TOGETHER = 11  # paths that meet for their products with X, of which THREADS compute at a time
 ROOM = 2**29  # bytes that these may take beyond the size of X
 CACHED = 2**22  # bytes of an X that is read so quickly that waiting for others takes longer
 
@@ -36,7 +37,20 @@ class Fit(NamedTuple):
     cells: Cells | None
 
 
-Solve = Callable[[Any, Plan], Path]  # of a penalty
+class Ready(NamedTuple):
+    """All but the lambdas of a path."""
+
+    grid: Callable[[Plan], np.ndarray]
+    path: Callable[[Plan], Path]
+
+    @classmethod
+    def walk(cls, task: Task, problem: LinearProblem, penalty: Any) -> "Ready":
+        """Block by block."""
+        grid = partial(grid_of, task.data, problem, penalty)
+        return cls(grid, partial(along, task, problem, penalty))
+
+
+Prepare = Callable[[Any], Ready]  # of a penalty
 
 
 def checked(problem: LinearProblem, penalty: Any) -> tuple[LinearProblem, Any]:
@@ -78,7 +92,7 @@ def fits_of_weights(
     several = penalties if isinstance(penalties, list) else [penalties] * len(weights)
     cpu = jax.default_backend() == "cpu"
     threads, meeting = THREADS if cpu else 1, None
-    tasks: Iterator[tuple[Solve, Cells | None]]
+    tasks: Iterator[tuple[Prepare, Cells | None]]
     if not (takes_loss(problem.loss) and takes_penalty(problem, several[0])):
         tasks = _swept_with(problem, weights)
     elif reducible(problem):
@@ -88,18 +102,26 @@ def fits_of_weights(
         place = Meeting(problem.X, threads)
         tasks = _from_rows(problem, weights, place)
         if cpu and _size(problem) > CACHED:
-            threads, meeting = _together(problem, len(weights) - 1), place
+            threads, meeting = _together(problem, len(weights)), place
     pairs = zip(tasks, several, strict=True)
-    first = _fit(next(pairs), plan)
-    yield first
-    plan = dataclasses.replace(plan, lams=np.asarray(first.path.lams, float), progress=None)
-    of = lambda pair: _fit(pair, plan)  # noqa: E731
-    yield from in_threads(pairs, of, first.path.coef.dtype, threads, meeting)
+    first, cells = _prepared(next(pairs))
+    if plan.lams is None:
+        plan = dataclasses.replace(plan, lams=first.grid(plan))
+    if len(weights) == 1:
+        yield Fit(first.path(plan), cells)
+        return
+    items = itertools.chain([lambda: (first, cells)], (partial(_prepared, pair) for pair in pairs))
+
+    def solve(item: Callable[[], tuple[Ready, Cells | None]]) -> Fit:
+        ready, cells = item()
+        return Fit(ready.path(plan), cells)
+
+    yield from in_threads(items, solve, problem.y.dtype, threads, meeting)
 
 
-def _fit(pair: tuple[tuple[Solve, Cells | None], Any], plan: Plan) -> Fit:
-    (solve, cells), penalty = pair
-    return Fit(solve(penalty, plan), cells)
+def _prepared(pair: tuple[tuple[Prepare, Cells | None], Any]) -> tuple[Ready, Cells | None]:
+    (prepare, cells), penalty = pair
+    return prepare(penalty), cells
 
 
 def _together(problem: LinearProblem, fits: int) -> int:
@@ -113,17 +135,23 @@ def _size(problem: LinearProblem) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(problem.X))
 
 
-def _swept_with(problem: LinearProblem, weights: list[np.ndarray]) -> Iterator[tuple[Solve, None]]:
+def _swept_with(
+    problem: LinearProblem, weights: list[np.ndarray]
+) -> Iterator[tuple[Prepare, None]]:
     problem = dataclasses.replace(problem, X=on_device(problem.X))
+
+    def prepare(one: LinearProblem, penalty: Any) -> Ready:
+        grid = lambda plan: grid_of(setup(one, penalty), one, penalty, plan)  # noqa: E731
+        return Ready(grid, partial(_swept, one, penalty))
+
     for weight in weights:
-        one = dataclasses.replace(problem, sample_weight=jnp.asarray(weight))
-        yield partial(_swept, one), None
+        yield (
+            partial(prepare, dataclasses.replace(problem, sample_weight=jnp.asarray(weight))),
+            None,
+        )
 
 
 def _swept(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
-    if plan.lams is None:
-        lams = grid_of(setup(problem, penalty), problem, penalty, plan)
-        plan = dataclasses.replace(plan, lams=lams)
     found = sweep(problem, penalty, plan.lams, tol=plan.tol)
     found = jax.tree.map(np.asarray, found)
     return dataclasses.replace(found, feature_names=plan.names)
@@ -132,22 +160,22 @@ def _swept(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
 def solve_one(problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
     """The path of a `checked` problem."""
     if reducible(problem):
-        return _solve_moments(problem, np.arange(problem.X.shape[0]), penalty, plan)
+        return _of_rows(problem, np.arange(problem.X.shape[0]), penalty).path(plan)
     problem = dataclasses.replace(problem, X=on_device(problem.X))
-    return _solve_rows(problem, partial(product, problem.X), penalty, plan)
+    return _multiplied_by(partial(product, problem.X), problem, penalty).path(plan)
 
 
 def _from_rows(
     problem: LinearProblem, weights: list[np.ndarray], meeting: Meeting
-) -> Iterator[tuple[Solve, None]]:
+) -> Iterator[tuple[Prepare, None]]:
     for k, weight in enumerate(weights):
         one = dataclasses.replace(problem, sample_weight=jnp.asarray(weight))
-        yield partial(_solve_rows, one, partial(meeting.product, k)), None
+        yield partial(_multiplied_by, partial(meeting.product, k), one), None
 
 
-def _solve_rows(problem: LinearProblem, multiply: Multiply, penalty: Any, plan: Plan) -> Path:
+def _multiplied_by(multiply: Multiply, problem: LinearProblem, penalty: Any) -> Ready:
     data = setup(problem, penalty)
-    return along(Task(data, lambda: data, data.problem, multiply), problem, penalty, plan)
+    return Ready.walk(Task(data, lambda: data, data.problem, multiply), problem, penalty)
 
 
 def _of_moments(problem: LinearProblem, penalty: Any, origin: Any, sums: Array) -> Task:
@@ -168,7 +196,7 @@ def _of_moments(problem: LinearProblem, penalty: Any, origin: Any, sums: Array) 
 
 def _from_moments(
     problem: LinearProblem, weights: list[np.ndarray]
-) -> Iterator[tuple[Solve, Cells | None]]:
+) -> Iterator[tuple[Prepare, Cells | None]]:
     """Where weights are those of the problem or 0, as in cross-validation, each cell of rows that
     go together is multiplied once, and the moments of a fold are those of its cells added up."""
     base = np.asarray(problem.sample_weight)
@@ -176,20 +204,18 @@ def _from_moments(
         for members, kind in with_few_cells(np.stack([weight > 0 for weight in weights])):
             cells = Cells.of(problem, kind)
             for member in members:
-                yield partial(_solve_cells, problem, cells, member[cells.first]), cells
+                yield partial(_of_cells, problem, cells, member[cells.first]), cells
         return
     for weight in weights:
         one = dataclasses.replace(problem, sample_weight=weight)
-        yield partial(_solve_moments, one, np.nonzero(weight > 0)[0]), None
+        yield partial(_of_rows, one, np.nonzero(weight > 0)[0]), None
 
 
-def _solve_cells(
-    problem: LinearProblem, cells: Cells, own: np.ndarray, penalty: Any, plan: Plan
-) -> Path:
+def _of_cells(problem: LinearProblem, cells: Cells, own: np.ndarray, penalty: Any) -> Ready:
     task = _of_moments(problem, penalty, cells.origin, added(cells.parts, own))
-    return along(task, problem, penalty, plan)
+    return Ready.walk(task, problem, penalty)
 
 
-def _solve_moments(problem: LinearProblem, rows: np.ndarray, penalty: Any, plan: Plan) -> Path:
+def _of_rows(problem: LinearProblem, rows: np.ndarray, penalty: Any) -> Ready:
     origin, sums = moments(problem, [rows])
-    return along(_of_moments(problem, penalty, origin, sums[0]), problem, penalty, plan)
+    return Ready.walk(_of_moments(problem, penalty, origin, sums[0]), problem, penalty)

@@ -51,8 +51,9 @@ def cross_validate(
     Each fold is a path on the rows it keeps, over the lambdas of the path of all rows; its means
     and scales are those of its own rows, so nothing of the rows it is scored on is known to it.
     All folds share one X: a fold is a vector of weights. For least squares on tall data the Gram
-    matrices of all folds cost one pass over X; on larger wide data, on CPUs, up to ten folds go
-    down the path side by side, and one product with X certifies a block of lambdas of them all.
+    matrices of all folds cost one pass over X, and squared errors on the rows left out none; on
+    larger wide data, on CPUs, all rows and up to ten folds go down the path side by side, and one
+    product with X certifies a block of lambdas of them all.
 
     Args:
       X, y, penalty, loss, lams, n_lams, lam_min_ratio, sample_weight, offset, fit_intercept,

@@ -104,7 +104,7 @@ def noting(noted: list[np.ndarray], study: Study) -> Iterator[None]:
         if not np.array_equal(np.stack(weights[1:]) > 0, study.train):
             raise RuntimeError("other rows are fitted than the peers fit")
         for fit in original(problem, penalty, plan, weights):
-            noted.append(fit.coef)
+            noted.append(fit.path.coef)
             yield fit
 
     homes = [
