@@ -6,10 +6,12 @@
 2. Whoever reached it quickly runs once more three decades tighter: the best objective of all runs,
    lambda by lambda, is what suboptimality is measured against.
 3. For each level every contender gets the loosest tolerance that reaches it, a fresh process, one
-   cold call, and warm calls in turn with the others.
+   cold call, and warm calls in turn with the others. Before each call is a pause: the threads of
+   OpenBLAS and OpenMP go on looking for work for a while, and would slow down whoever comes next.
 """
 
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ from path_race.tolerances import Reference, Run, Searched, Trial, loosest, searc
 LEVEL = 1e-6
 SLOW = 3.0  # a contender this many times slower than the fastest peer, and
 LONG = 5.0  # slower than so many seconds, is timed once: in the search
+PAUSE = 0.5  # seconds before a call; OpenBLAS was seen to look for work for 0.1 s
 GENEROUS = 10  # times the time limit, for a run that kept to it before
 
 
@@ -79,6 +82,7 @@ def take_turns(entries: list[tuple[Searched, Run, float]], folder: Path, options
 
 def reply_of(worker: Worker, tol: float, limit: float) -> dict:
     """The reply, empty if the solver now fails."""
+    time.sleep(PAUSE)
     try:
         return worker.run(tol, limit)
     except (Stopped, ValueError) as error:
