@@ -60,7 +60,8 @@ def moments(problem: LinearProblem, sets: Sequence[np.ndarray]) -> tuple[np.ndar
     origin = np.concatenate([_origin(X[some]), np.mean(y[some], axis=0)])
     data, p, q = _Rows(X, y, weight, origin, np.ptp(weight) == 0), X.shape[1], origin.size
     with one_core_each() as threads:
-        pieces = -(-2 * threads // len(sets))  # of each set, so that there is work for all
+        # of each set, so that there is work for all: the same for each, or not too little
+        pieces = min(threads // math.gcd(threads, len(sets)), -(-2 * threads // len(sets)))
         found = aligned_memory((len(sets), pieces, q + 1, q + 1), X.dtype)
         split = [piece for rows in sets for piece in np.array_split(rows, pieces)]
         spaces: SimpleQueue[Any] = SimpleQueue()
