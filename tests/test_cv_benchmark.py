@@ -154,6 +154,17 @@ def test_a_loop_in_a_process_of_its_own_with_two_more(tmp_path):
     np.testing.assert_allclose(reply["says"]["curve"], found)
 
 
+@pytest.mark.slow
+def test_passes_of_tall_folds_are_counted(tmp_path):
+    """In a process of its own, as counting stays on: one for the folds, one for their path."""
+    studies.save(in_folds(simulated("", 80, 5, n_lams=4)), tmp_path)
+    command = [sys.executable, "-m", "cv_race.worker", "jreg_cv", "fits"]
+    with Worker(Contender(jreg_cv, "", command), tmp_path) as worker:
+        assert worker.ready.get("ready"), worker.ready
+        reply = worker.run(1e-6, 60, save=tmp_path / "coefs.npy")
+    assert reply["says"]["passes"] == reply["says"]["passes_of_path"] == 1
+
+
 def test_a_loop_fits_every_set():
     study = two_folds()
     solver = loops.in_turn(study, lambda k, tol: np.full((2, 1), k + tol))

@@ -69,7 +69,8 @@ def count(n_features: int) -> Passes:
     for module, names in UNSEEN.items():
         _watch(module, names, unseen)
     _watch("drive", ("setup",), lambda found, *_: first(found))
-    _watch("drive", ("moments",), certificate)
+    for module in ("drive", "cells"):
+        _watch(module, ("moments",), certificate)
     _watch("candidates", ("grow",), lambda found, *args: read(args[-2]))  # those that are used
     # where the members are
     for name, place in (("freeze", 3), ("freeze_again", 4), ("_model", 2), ("_move", 1)):
