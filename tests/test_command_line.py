@@ -16,7 +16,6 @@ import jreg
 from jreg import __main__ as command_line
 from jreg import commands
 from jreg.__main__ import main
-from jreg.path import whole
 
 ROWS = 60
 
@@ -464,9 +463,8 @@ def test_a_missing_package_is_named(module, argv, message, csv, tmp_path, capsys
 
 
 def interrupt_after(lams, monkeypatch):
-    """Ctrl-C when so many lams are done, in blocks of 50."""
+    """Ctrl-C when so many lams are done."""
     real = jreg.path
-    monkeypatch.setattr(whole, "ROWS", 50)
 
     def press(done, total):
         if done >= lams:

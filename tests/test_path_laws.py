@@ -522,11 +522,11 @@ def test_batch_of_responses():
 
 def test_progress_gets_counts():
     seen = []
-    fit(*data(), lams=None, n_lams=160, progress=lambda done, total: seen.append((done, total)))
+    fit(*data(), lams=None, n_lams=60, progress=lambda done, total: seen.append((done, total)))
     done, totals = zip(*seen, strict=True)
-    assert set(totals) == {160}
+    assert set(totals) == {60}
     assert list(done) == sorted(set(done))
-    assert 0 < done[0] < done[-1] == 160
+    assert 0 < done[0] < done[-1] == 60
 
 
 def test_interruption_keeps_what_is_done(capsys):
@@ -534,10 +534,10 @@ def test_interruption_keeps_what_is_done(capsys):
         raise KeyboardInterrupt
 
     X, y = data()
-    lams = np.geomspace(0.3, 0.003, 160)[::-1]  # rising: the first to be done comes last
+    lams = np.geomspace(0.3, 0.003, 60)[::-1]  # rising: the first to be done comes last
     path, whole = fit(X, y, lams=lams, progress=stop), fit(X, y, lams=lams)
     done = path.status != jreg.Status.NOT_RUN
-    assert 0 < done.sum() < 160
+    assert 0 < done.sum() < 60
     assert done.tolist() == sorted(done)
     assert_same(path.coef[done], whole.coef[done])
     assert np.isnan(path.coef[~done]).all()

@@ -24,7 +24,7 @@ from jreg.path.walk import Outcome, arrive, leading, start
 from jreg.typing import Array
 
 LARGEST = 1024  # features: a pivot costs their square
-ROWS = 100  # lambdas in a block
+ROWS = 50  # lambdas in a block
 
 
 def suits(model: SquaredModel) -> bool:
