@@ -215,6 +215,27 @@ def test_group_layouts_agree():
     np.testing.assert_allclose(gaps, plain, rtol=1e-6)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])
+def test_groups_of_any_size_have_norms_side_by_side(order):
+    """Each group is measured in its own unit: a large one does not make a small one 0."""
+    sizes = np.array([3e-30, 1.0, 2e30, 0.0], "float32")[list(order)]
+    x = np.outer(sizes, np.array([3.0, 0.0, -4.0], "float32"))
+    ids = np.repeat(np.arange(4), 3)
+    mixed = np.argsort(np.tile(np.arange(3), 4), kind="stable")
+    rows, columns = penalties.groups.Slices(x.shape, 0), penalties.groups.Slices(x.T.shape, -1)
+    for found in (
+        jreg.prox.norm_l2(x.ravel(), jreg.Groups(ids)),
+        jreg.prox.norm_l2(x.ravel()[mixed], jreg.Groups(ids[mixed], 5))[:4],
+        jreg.prox.norm_l2(x, rows),
+        jreg.prox.norm_l2(x.T, columns),
+    ):
+        np.testing.assert_allclose(found, 5 * sizes, rtol=1e-6)
+    penalty = jreg.GroupLasso(0.5, weights=np.ones(4, "float32"), groups=jreg.Groups(ids))
+    shrunk = penalty.prox(x.ravel(), 6e-30).reshape(4, 3)  # 3e-30 off each norm
+    factor = [1 - 3e-30 / (5 * size) if size else 0 for size in sizes.astype(float)]
+    np.testing.assert_allclose(shrunk, np.array(factor)[:, None] * x, rtol=1e-5)
+
+
 # --- shapes, batches, dtypes ------------------------------------------------------------------
 
 SEPARABLE = [(n, c) for n, c in PENALTIES.items() if c.make().separable]

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 
 from jreg import prox, tree
 from jreg.penalties import strength
-from jreg.penalties.groups import Groups, Layout
+from jreg.penalties.groups import Groups
 from jreg.penalties.l1 import L1
 from jreg.penalties.radial import GroupLasso, Radial
 from jreg.penalties.separable import flat_or_infinite
+from jreg.prox.groups import Layout
 from jreg.typing import Array, PyTree, Scalar
 
 
@@ -145,13 +146,13 @@ def _gauge(u: Array, s1: Array, s2: Array, groups: Layout) -> Array:
     h is convex and decreasing, so Newton's method from 0 rises to the root and never passes it;
     h is piecewise smooth, so it ends.
     """
-    size = jax.lax.stop_gradient(prox.norm_l2(u, groups.total))
+    size = jax.lax.stop_gradient(prox.norm_l2(u, groups))
     none = (size > 0) & (s2 == 0) & (s1 == 0)
     solved = ~(size == 0) & ~none
 
     def newton(c: Array, u: Array, s1: Array, s2: Array) -> Array:
         rest = jnp.maximum(jnp.abs(u) - groups.spread(c) * s1, 0)
-        norm = prox.norm_l2(rest, groups.total)
+        norm = prox.norm_l2(rest, groups)
         slope = prox.radial_ratio(groups.total(s1 * rest), norm) + s2
         return c + (norm - c * s2) / jnp.where(slope > 0, slope, 1)
 

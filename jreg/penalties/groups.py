@@ -2,26 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jreg.prox.groups import Layout
 from jreg.typing import Array, ArrayLike
-
-
-class Layout(Protocol):
-    """Sums over groups and back."""
-
-    def total(self, x: Array) -> Array:
-        """Sum over each group: (n_groups,)."""
-
-    def spread(self, per_group: Array) -> Array:
-        """The number of its group for each entry."""
-
-    def sizes(self) -> np.ndarray:
-        """Number of entries in each group."""
 
 
 class Groups:
@@ -82,11 +70,17 @@ class Groups:
 
     def total(self, x: Array) -> Array:
         """Sum over each group: (n_groups,)."""
-        if x.shape != self.ids.shape:
-            raise ValueError(f"groups are of {self.ids.size} entries; got an array of {x.shape}")
+        self._check(x)
         if self._equal:  # a reshape is faster than a scatter
             return jnp.sum(x.reshape(-1, self._equal), axis=1)
         return jax.ops.segment_sum(x, self.ids, self.n_groups)
+
+    def largest(self, x: Array) -> Array:
+        """The largest of each group of entries >= 0, 0 for an empty one: (n_groups,)."""
+        self._check(x)
+        if self._equal:
+            return jnp.max(x.reshape(-1, self._equal), axis=1)
+        return jnp.zeros(self.n_groups, x.dtype).at[self.ids].max(x)
 
     def spread(self, per_group: Array) -> Array:
         """The number of its group for each entry."""
@@ -94,6 +88,10 @@ class Groups:
             shape = (self.n_groups, self._equal)
             return jnp.broadcast_to(per_group[:, None], shape).reshape(-1)
         return per_group[self.ids]
+
+    def _check(self, x: Array) -> None:
+        if x.shape != self.ids.shape:
+            raise ValueError(f"groups are of {self.ids.size} entries; got an array of {x.shape}")
 
     def __eq__(self, other: Any) -> bool:
         return isinstance(other, Groups) and self._digest == other._digest
@@ -121,13 +119,19 @@ class Slices:
 
     def total(self, x: Array) -> Array:
         """Sum over each group: (n_groups,)."""
-        others = tuple(a for a in range(x.ndim) if a != self.axis)
-        return jnp.sum(x, axis=others).reshape(-1)
+        return jnp.sum(x, axis=self._others()).reshape(-1)
+
+    def largest(self, x: Array) -> Array:
+        """The largest of each group of entries >= 0, 0 for an empty one: (n_groups,)."""
+        return jnp.max(x, axis=self._others(), initial=0).reshape(-1)
 
     def spread(self, per_group: Array) -> Array:
         """The number of its group for each entry."""
         shape = [n if a == self.axis else 1 for a, n in enumerate(self.shape)]
         return jnp.broadcast_to(per_group.reshape(shape), self.shape)
+
+    def _others(self) -> tuple[int, ...]:
+        return tuple(a for a in range(len(self.shape)) if a != self.axis)
 
 
 def layout(groups: Groups | None, axis: int | None, leaf: Array) -> Layout:

@@ -14,10 +14,11 @@ import numpy as np
 
 from jreg import checks, prox, tree
 from jreg.penalties.addable import Addable
-from jreg.penalties.groups import Groups, Layout, layout
+from jreg.penalties.groups import Groups, layout
 from jreg.penalties.l1 import L1
 from jreg.penalties.nonconvex import L0, MCP
 from jreg.penalties.separable import Separable
+from jreg.prox.groups import Layout
 from jreg.typing import Array, PyTree, Scalar
 
 Self = TypeVar("Self", bound="Radial")
@@ -72,7 +73,7 @@ class Radial(Addable):
         shrunk = of_norms.prox(norms, steps)
 
         def leaf(v: Array, new: Array, old: Array, s: Array) -> Array:
-            ratio = jnp.where((old == 0) & (s == 0), 1, prox.radial_ratio(new, old))
+            ratio = prox.radial_ratio(new, old, at_zero=jnp.where(s == 0, 1, 0))
             return prox.plus_zero(self._layout(v).spread(ratio) * v)
 
         return jax.tree.map(leaf, v, shrunk, norms, of_norms.strengths(norms))
@@ -93,7 +94,7 @@ class Radial(Addable):
 
         def leaf(w: Array, g: Array, norm: Array, slope: Array, excess: Array, out: Array) -> Array:
             groups = self._layout(w)
-            size = prox.norm_l2(g, groups.total)
+            size = prox.norm_l2(g, groups)
             still = groups.spread(norm == 0)
             share = groups.spread(prox.radial_ratio(jnp.minimum(excess, size), size))
             unit = jnp.where(still, 0, w) * groups.spread(
@@ -166,7 +167,7 @@ class Radial(Addable):
 
     def _norms(self, w: PyTree) -> PyTree:
         """The norms of the groups of each leaf, (n_groups,)."""
-        return jax.tree.map(lambda w: prox.norm_l2(w, self._layout(w).total), tree.floating(w))
+        return jax.tree.map(lambda w: prox.norm_l2(w, self._layout(w)), tree.floating(w))
 
     def _spread(self, per_group: PyTree, like: PyTree) -> PyTree:
         return jax.tree.map(
@@ -218,7 +219,7 @@ class GroupLasso(Radial):
         def leaf(v: Array, step: Array, norm: Array, s: Array) -> Array:
             groups, out = self._layout(v), jnp.isinf(s)
             step = jnp.broadcast_to(step, v.shape)
-            z = prox.l2_in_metric(v, jnp.where(out, 0, s), step, groups.total, groups.spread)
+            z = prox.l2_in_metric(v, jnp.where(out, 0, s), step, groups)
             return jnp.where(groups.spread(out), 0, z)
 
         norms = self._norms(v)

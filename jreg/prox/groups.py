@@ -4,10 +4,11 @@ The Euclidean norm of a group is radial: its prox moves along v, `z = shrunk(|v|
 diagonal metric (a step per entry) the direction bends, and one radius per group is found by Newton.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jreg import linalg
 from jreg.linalg import plus_zero
@@ -15,15 +16,28 @@ from jreg.prox.elementwise import nonnegative_soft_threshold
 from jreg.typing import Array, ArrayLike
 
 
-def norm_l2(v: Array, total: Callable[[Array], Array]) -> Array:
-    """Norms `sqrt(total(v^2))` of groups; derivative 0 at 0, no overflow or underflow.
+class Layout(Protocol):
+    """Sums over groups and back."""
 
-    total: sums the entries of each group.
-    """
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(v), initial=0))
+    def total(self, x: Array) -> Array:
+        """Sum over each group: (n_groups,)."""
+
+    def largest(self, x: Array) -> Array:
+        """The largest of each group of entries >= 0, 0 for an empty one: (n_groups,)."""
+
+    def spread(self, per_group: Array) -> Array:
+        """The number of its group for each entry."""
+
+    def sizes(self) -> np.ndarray:
+        """Number of entries in each group."""
+
+
+def norm_l2(v: Array, groups: Layout) -> Array:
+    """Norms `sqrt(sum v_i^2)` of groups; derivative 0 at 0, no overflow or underflow."""
+    largest = jax.lax.stop_gradient(groups.largest(jnp.abs(v)))
     usable = (largest > 0) & jnp.isfinite(largest)
     scale = jnp.where(usable, largest, 1)
-    squares = total((v / scale) ** 2)
+    squares = groups.total((v / groups.spread(scale)) ** 2)
     positive = squares > 0
     return scale * jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), squares)
 
@@ -44,17 +58,20 @@ def l2(v: ArrayLike, t: ArrayLike, axis: int | None = None) -> Array:
     return plus_zero((ratio if axis is None else jnp.expand_dims(ratio, axis)) * v)
 
 
-def radial_ratio(shrunk: Array, size: Array) -> Array:
-    """`shrunk / size`, and 0 where size is 0."""
-    return jnp.where(size == 0, 0, shrunk / jnp.where(size == 0, 1, size))
+def radial_ratio(shrunk: Array, size: Array, at_zero: ArrayLike = 0) -> Array:
+    """`shrunk / size`, and `at_zero` where size is 0.
+
+    The division comes last: XLA makes it once a group, and what follows once an entry.
+    """
+    zero = size == 0
+    return jnp.where(zero, at_zero, shrunk) / jnp.where(zero, 1, size)
 
 
 def l2_in_metric(
     v: Array,
     t: Array,
     step: Array,
-    total: Callable[[Array], Array],
-    spread: Callable[[Array], Array],
+    groups: Layout,
 ) -> Array:
     """Minimiser of `sum_g t_g |z_g| + sum_i (z_i - v_i)^2 / (2 step_i)`.
 
@@ -65,10 +82,10 @@ def l2_in_metric(
     or 0 if `sum_i (v_i / step_i)^2 <= t^2`. `1/sqrt(phi + 1)` is concave and increasing in r, so
     Newton's method on it converges from the left, from any start below the root: it needs no
     safeguard. Its derivatives are those of the equation. step >= 0 is like v, t >= 0 has one number
-    a group; `total` sums the entries of each group, `spread` gives each entry its group's number.
+    a group.
     Deleu and Bengio (2021), section 3; More (1978), section 5.
     """
-    eps = jnp.finfo(v.dtype).eps
+    eps, total, spread = jnp.finfo(v.dtype).eps, groups.total, groups.spread
     longest = jnp.max(step, initial=0)
     step = jnp.where(longest > 0, jnp.maximum(step, eps**2 * longest), 1)  # as good as 0
     active = (longest > 0) & (total((v / step) ** 2) > t**2)
