@@ -106,9 +106,9 @@ def _add_up(data: _Rows, spaces: SimpleQueue[Any], piece: tuple[np.ndarray, np.n
             of_y *= root
             of_X *= root
         total[:p, :p] += np.matmul(of_X.T, of_X, out=square)  # of which BLAS makes half
-        total[:p, p:] += of_X.T @ of_y
+        total[p:, :p] += of_y.T @ of_X
         total[p:, p:] += of_y.T @ of_y
-    total[p:, :p] = total[:p, p:].T
+    total[:p, p:] = total[p:, :p].T
     if equal:
         total *= weight[0]
     spaces.put(space)
