@@ -93,11 +93,11 @@ def _squared_errors(
     """The errors `w' M w` with residuals w'u, u = [x - origin, y - origin, 1] and M the mean of
     u u'; and the squares of `sum_j |w_j| M_jj^(1/2)`, which bound their terms."""
     n_lams, p = coef.shape[:2]
-    sums = added(parts, own)
+    second = added(parts, own)
     coef, intercept = coef.reshape(n_lams, p, -1), intercept.reshape(n_lams, -1)
-    second = sums / sums[-1, -1]
     outputs = jnp.broadcast_to(jnp.eye(coef.shape[2]), (n_lams, *2 * coef.shape[2:]))
     constant = origin[None, p:] - dot(origin[:p], coef) - intercept
     w = jnp.concatenate([-jnp.swapaxes(coef, 1, 2), outputs, constant[:, :, None]], axis=2)
     bound = dot(jnp.abs(w), jnp.sqrt(jnp.diagonal(second)))
-    return jnp.sum(dot(w, second) * w, axis=(1, 2)), jnp.sum(bound**2, axis=1)
+    squares = jnp.sum(dot(w, second) * w, axis=(1, 2)), jnp.sum(bound**2, axis=1)
+    return jax.tree.map(lambda total: total / second[-1, -1], squares)

@@ -13,15 +13,16 @@ import numpy as np
 
 from jreg.path.along import Plan, Task, along, grid_of
 from jreg.path.cells import Cells, added, with_few_cells
+from jreg.path.compiled import compiled
 from jreg.path.inputs import on_device
 from jreg.path.meeting import Meeting, Multiply, product
 from jreg.path.moments import centred, frame, moments, reduced, reducible
 from jreg.path.result import Path
-from jreg.path.setup import setup, setup_squares
+from jreg.path.setup import Data, setup, setup_squares
 from jreg.path.sweep import sweep
 from jreg.path.threads import THREADS, in_threads
 from jreg.path.units import units_of
-from jreg.problem import LinearProblem
+from jreg.problem import CentredProblem, LinearProblem
 from jreg.solvers.solve import check_inputs
 from jreg.typing import Array, has
 
@@ -178,20 +179,49 @@ def _multiplied_by(multiply: Multiply, problem: LinearProblem, penalty: Any) -> 
     return Ready.walk(Task(data, lambda: data, data.problem, multiply), problem, penalty)
 
 
-def _of_moments(problem: LinearProblem, penalty: Any, origin: Any, sums: Array) -> Task:
-    """Least squares by its moments alone where the lambdas can be walked; else on few rows."""
-    p = problem.X.shape[1]
-    intercept, standard = problem.fit_intercept, problem.standardize
-    found = centred(sums, origin, p, fit_intercept=intercept, standardize=standard)
-    outputs = problem.outputs(problem.X.shape[0])
-    whole = frame(found, problem.loss, outputs=outputs, fit_intercept=intercept)
-    with_rows = functools.cache(lambda: setup(reduced(whole, found), penalty))
-    single = outputs == () and penalty.separable
-    if single and penalty.unpenalized(whole.mean) is None:
-        data = setup_squares(whole, penalty, found.cross, found.square)
-    else:
-        data = with_rows()
-    return Task(data, with_rows, whole, partial(product, data.problem.X))
+def _of_moments(
+    problem: LinearProblem, penalty: Any, origin: np.ndarray, parts: Array, own: np.ndarray
+) -> Task:
+    """Least squares by the moments of sets of rows, of those that are `own`: by these alone where
+    the lambdas can be walked; else on few rows."""
+    (n, p), loss, intercept = problem.X.shape, problem.loss, problem.fit_intercept
+    outputs = problem.outputs(n)
+    options = {"fit_intercept": intercept, "standardize": problem.standardize}
+
+    @functools.cache
+    def on_rows() -> tuple[CentredProblem, Data]:
+        found = centred(added(parts, own), origin, p, **options)
+        whole = frame(found, loss, outputs=outputs, fit_intercept=intercept)
+        return whole, setup(reduced(whole, found), penalty)
+
+    if outputs == () and penalty.separable and penalty.unpenalized(origin[:p]) is None:
+        data = _squares(parts, own, origin, loss, penalty, **options)
+        return Task(data, lambda: on_rows()[1], data.problem, partial(product, None))
+    whole, data = on_rows()
+    return Task(data, lambda: data, whole, partial(product, data.problem.X))
+
+
+@partial(compiled, static_argnames=("fit_intercept", "standardize"))
+def _squares(
+    parts: Array,
+    own: Array,
+    origin: Array,
+    loss: Any,
+    penalty: Any,
+    *,
+    fit_intercept: bool,
+    standardize: bool,
+) -> Data:
+    """What a walk needs, in one program: each step of it is short."""
+    found = centred(
+        added(parts, own),
+        origin,
+        origin.size - 1,
+        fit_intercept=fit_intercept,
+        standardize=standardize,
+    )
+    whole = frame(found, loss, outputs=(), fit_intercept=fit_intercept)
+    return setup_squares(whole, penalty, found.cross, found.square)
 
 
 def _from_moments(
@@ -212,10 +242,10 @@ def _from_moments(
 
 
 def _of_cells(problem: LinearProblem, cells: Cells, own: np.ndarray, penalty: Any) -> Ready:
-    task = _of_moments(problem, penalty, cells.origin, added(cells.parts, own))
+    task = _of_moments(problem, penalty, cells.origin, cells.parts, own)
     return Ready.walk(task, problem, penalty)
 
 
 def _of_rows(problem: LinearProblem, rows: np.ndarray, penalty: Any) -> Ready:
-    origin, sums = moments(problem, [rows])
-    return Ready.walk(_of_moments(problem, penalty, origin, sums[0]), problem, penalty)
+    task = _of_moments(problem, penalty, *moments(problem, [rows]), np.ones(1, bool))
+    return Ready.walk(task, problem, penalty)
