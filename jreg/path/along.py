@@ -37,7 +37,8 @@ class Plan:
     """What is the same for all paths over one set of lambdas.
 
     lams: in any order; None makes a grid of n_lams down to lam_min_ratio of the first.
-    enough: share of the deviance from which a path stops.
+    enough: share of the deviance from which a path stops. watched: whether somebody sees lambdas
+    arrive, or may interrupt: blocks are short then.
     """
 
     tol: float
@@ -46,6 +47,7 @@ class Plan:
     lam_min_ratio: float | None = None
     enough: float = np.inf
     progress: Progress = None
+    watched: bool = True
     names: tuple[str, ...] | None = None
 
 
@@ -73,7 +75,7 @@ def along(task: Task, problem: LinearProblem, penalty: Any, plan: Plan) -> Path:
     try:
         with progress_bar(plan.progress, falling.size) as report:
             null = float(data.null_deviance)
-            for done in _fill(rows, task, penalty, units, plan.tol):
+            for done in _fill(rows, task, penalty, units, plan):
                 report(done)
                 if null - rows.deviance[done - 1] >= plan.enough * null:
                     break
@@ -127,13 +129,14 @@ class _Rows(NamedTuple):
         self.num_steps[into], self.status[into] = block.num_steps, block.status
 
 
-def _fill(rows: _Rows, task: Task, penalty: Any, units: Units, tol: float) -> Iterator[int]:
+def _fill(rows: _Rows, task: Task, penalty: Any, units: Units, plan: Plan) -> Iterator[int]:
     """Solve every lambda, writing into `rows`; yields how many are done."""
+    tol = plan.tol
     single = task.data.entry.ndim == 1
     walks = single and can_walk(task.data)
     sparse = walks and suits(task.data, penalty)
     if walks and not sparse:
-        yield from _walk(rows, task, penalty, units, tol)
+        yield from _walk(rows, task, penalty, units, plan)
         return
     data = task.with_rows()
     point, k = first_point(data), 0
@@ -171,9 +174,9 @@ def can_walk(data: Data) -> bool:
     return bool(np.all(free | ((high > 0) & (low < 0))) and not np.all(free | excluded))
 
 
-def _walk(rows: _Rows, task: Task, penalty: Any, units: Units, tol: float) -> Iterator[int]:
+def _walk(rows: _Rows, task: Task, penalty: Any, units: Units, plan: Plan) -> Iterator[int]:
     """The same by the homotopy, and by single blocks where that finds no way."""
-    data = task.data
+    data, tol = task.data, plan.tol
     kind = SquaredModel if data.problem.loss.quadratic else GeneralModel
     model = kind(data, penalty, tol, task.multiply)
     pool, unit = model.pool, model.pool.unit[:-1]
@@ -201,7 +204,7 @@ def _walk(rows: _Rows, task: Task, penalty: Any, units: Units, tol: float) -> It
     done = int(np.sum(rows.lams > 0))
     lams, place, k = rows.lams[:done], None, 0
     if isinstance(model, SquaredModel) and whole.suits(model):
-        k, place = yield from whole.walk_whole(model, lams, accept)
+        k, place = yield from whole.walk_whole(model, lams, accept, plan.watched)
     yield from walk(model, lams, tol, accept, plain, k, place)
     for k in range(done, rows.lams.size):
         plain(k)

@@ -111,6 +111,7 @@ def fits_of_weights(
     if len(weights) == 1:
         yield Fit(first.path(plan), cells)
         return
+    plan = dataclasses.replace(plan, watched=False)
     items = itertools.chain([lambda: (first, cells)], (partial(_prepared, pair) for pair in pairs))
 
     def solve(item: Callable[[], tuple[Ready, Cells | None]]) -> Fit:

@@ -24,7 +24,8 @@ from jreg.path.walk import Outcome, arrive, leading, start
 from jreg.typing import Array
 
 LARGEST = 1024  # features: a pivot costs their square
-ROWS = 50  # lambdas in a block
+ROWS = 50  # lambdas in a block that is watched
+MOST = 100  # lambdas in another
 
 
 def suits(model: SquaredModel) -> bool:
@@ -35,7 +36,10 @@ def suits(model: SquaredModel) -> bool:
 
 
 def walk_whole(
-    model: SquaredModel, lams: np.ndarray, accept: Callable[[int, int, Outcome], None]
+    model: SquaredModel,
+    lams: np.ndarray,
+    accept: Callable[[int, int, Outcome], None],
+    watched: bool,
 ) -> Generator[int, None, tuple[int, Place]]:
     """Solve `lams` (falling, positive) as long as they are exact, with `accept` as in `walk`;
     yields how many are done, and returns that with the place from which the walk may go on."""
@@ -43,10 +47,11 @@ def walk_whole(
     enters, edges, target = pool.of_rows(pool.may_enter), pool.edges(), pool.of_rows(pool.target)
     tableau, diagonal = pool.known.gram, jnp.diagonal(pool.known.gram)
     lam, active, edge = place.lam, np.zeros(enters.size, bool), np.zeros_like(target)
+    most = ROWS if watched or lams.size <= ROWS else MOST
     while k < lams.size:
-        ends = lams[k : k + ROWS]
+        ends = lams[k : k + most]
         rows = ends.size
-        level = np.concatenate([[lam], ends, np.full(ROWS + 1 - rows, ends[-1])])
+        level = np.concatenate([[lam], ends, np.full(most + 1 - rows, ends[-1])])
         level = level.astype(target.dtype)
         found, coef, tableau = _block(
             tableau,
