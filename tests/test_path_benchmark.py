@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -272,3 +274,16 @@ def test_a_refuted_certificate_is_told():
     assert report.doubts([result()]) == []
     [line] = report.doubts([result(claimed=1e-9)])
     assert "gap 1.0e-09 claimed, suboptimality 1.0e-07" in line
+
+
+@pytest.mark.slow
+def test_the_stages_of_a_path_make_up_its_time():
+    command = [sys.executable, BENCHMARKS / "stages.py", "--smoke"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    warm, first = [line for line in said.splitlines() if line.startswith("| lasso 30 x 60")]
+    assert 95 <= sum(map(int, re.findall(r"(\d+) %", warm))) <= 105  # of rounded shares
+    assert re.search(r"reading\.read_data \d+ % \(1\)", warm)
+    assert re.search(r"squares\._prepare \d+ % \(1\)", warm)
+    programs = int(first.split("|")[3])
+    assert 5 <= programs <= 30
+    assert "follow" in first
