@@ -21,7 +21,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from path_race import problems
+from path import chosen, names
 from path_race.adapters.jreg_path import terms
 from tools.timing import duration, machine
 
@@ -79,8 +79,8 @@ class Clock:
 def watch() -> Clock:
     """A clock on every part of jreg's paths, wherever a module has it under a name."""
     package = importlib.import_module("jreg.path")  # `jreg.path` itself is the function
-    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    modules = [importlib.import_module(f"jreg.path.{name}") for name in names]
+    found = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    modules = [importlib.import_module(f"jreg.path.{name}") for name in found]
     code = compiled(lambda: None).__code__  # that of all compiled programs
     clock, seen = Clock(), dict[int, Callable]()
     for module in modules:
@@ -153,14 +153,11 @@ def cold_row(name: str, cold: float, events: Events) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--problems", default="", help="parts of names, comma-separated")
+    parser.add_argument("--problems", type=names, help="parts of names, comma-separated")
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--markdown", metavar="FILE")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    known = problems.smoke() if options.smoke else problems.race()
-    wanted = "lasso 30" if options.smoke else options.problems
-    chosen = {n: make for n, make in known.items() if any(p in n for p in wanted.split(","))}
     clock, events = watch(), listen()
     warm = [
         "| problem | warm | parts: share of the time (calls) | other parts | between |",
@@ -170,7 +167,7 @@ def main() -> None:
         "| problem | first call | programs | tracing | lowering | compiling | longest |",
         "| --- | --: | --: | --: | --: | --: | --- |",
     ]
-    for name, make in chosen.items():
+    for name, make in chosen(options).items():
         rows = rows_of(name, make(name), clock, events, 1 if options.smoke else 5)
         print(*rows, sep="\n", flush=True)
         warm.append(rows[0])

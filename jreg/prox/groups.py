@@ -67,12 +67,7 @@ def radial_ratio(shrunk: Array, size: Array, at_zero: ArrayLike = 0) -> Array:
     return jnp.where(zero, at_zero, shrunk) / jnp.where(zero, 1, size)
 
 
-def l2_in_metric(
-    v: Array,
-    t: Array,
-    step: Array,
-    groups: Layout,
-) -> Array:
+def l2_in_metric(v: Array, t: Array, step: Array, groups: Layout) -> Array:
     """Minimiser of `sum_g t_g |z_g| + sum_i (z_i - v_i)^2 / (2 step_i)`.
 
     `z_i = r v_i / (r + t step_i)`, where the radius r = |z_g| is the root of
@@ -82,8 +77,7 @@ def l2_in_metric(
     or 0 if `sum_i (v_i / step_i)^2 <= t^2`. `1/sqrt(phi + 1)` is concave and increasing in r, so
     Newton's method on it converges from the left, from any start below the root: it needs no
     safeguard. Its derivatives are those of the equation. step >= 0 is like v, t >= 0 has one number
-    a group.
-    Deleu and Bengio (2021), section 3; More (1978), section 5.
+    a group. Deleu and Bengio (2021), section 3; More (1978), section 5.
     """
     eps, total, spread = jnp.finfo(v.dtype).eps, groups.total, groups.spread
     longest = jnp.max(step, initial=0)
